@@ -42,7 +42,7 @@ _TABLES: Final = [
         "fits",
         "market",
         [*_VIEW, ("clusters", _INT), ("converged", _BOOL), ("iterations", _INT), ("silhouette", _REAL),
-         ("coins", _INT), ("coverage", _REAL), ("bars", _INT), ("complete", _BOOL)],
+         ("coins", _INT), ("coverage", _REAL)],
         "as_of window view",
     ),
     _table(
