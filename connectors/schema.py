@@ -27,6 +27,8 @@ AMOUNT: Final = pa.decimal128(38, 0)
 FLAG_BACKFILL: Final = 1
 FLAG_SNAPSHOT: Final = 2
 FLAG_AFTER_GAP: Final = 4
+FLAG_DUPLICATE: Final = 8
+"""The row came before already: it is counted for its coin and enters no bar."""
 
 FOREVER_US: Final = 1 << 62
 """Watermark of an input that has ended and holds nobody back."""

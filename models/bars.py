@@ -19,7 +19,7 @@ Int64 = npt.NDArray[np.int64]
 Float64 = npt.NDArray[np.float64]
 
 _OPEN, _HIGH, _LOW, _CLOSE, _VOLUME, _CAP, _REALS = 0, 1, 2, 3, 4, 5, 6
-_ROWS, _LATE, _COUNTS = 0, 1, 2
+_ROWS, _LATE, _TWICE, _COUNTS = 0, 1, 2, 3
 _CELLS_AT_MOST = 1 << 22
 _SCHEMA = 1
 
@@ -29,7 +29,8 @@ class BarRows:
     """Rows to aggregate: equal-length columns.
 
     ``event_us`` is a trade's time, or a bar's close less one microsecond; ``watermark_us`` the watermark in force
-    just before the row; ``code`` indexes the names given to :meth:`BarBuilder.codes`.
+    just before the row; ``code`` indexes the names given to :meth:`BarBuilder.codes`; what came before already is
+    marked ``duplicate`` and only counted.
     """
 
     event_us: Int64
@@ -41,11 +42,13 @@ class BarRows:
     close: Float64
     volume: Float64
     market_cap: Float64
+    duplicate: npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True)
 class ClosedBars:
-    """Closed bars in order of (end, name): equal-length columns; ``close`` is NaN where only late rows came."""
+    """Closed bars in order of (end, name): equal-length columns; ``close`` is NaN where only late rows and
+    duplicates came."""
 
     end_us: Int64
     code: Int64
@@ -57,6 +60,7 @@ class ClosedBars:
     market_cap: Float64
     rows: Int64
     late: Int64
+    duplicate: Int64
 
 
 class _State(msgspec.Struct):
@@ -135,6 +139,7 @@ class BarBuilder:
                 rows.close[start:stop],
                 rows.volume[start:stop],
                 rows.market_cap[start:stop],
+                rows.duplicate[start:stop],
                 self._first,
                 self._reals,
                 self._counts,
@@ -235,6 +240,7 @@ class BarBuilder:
             market_cap=cells[:, _CAP].copy(),
             rows=numbers[:, _ROWS].copy(),
             late=numbers[:, _LATE].copy(),
+            duplicate=numbers[:, _TWICE].copy(),
         )
 
 
@@ -246,11 +252,14 @@ def _ranks(names: npt.NDArray[np.object_]) -> Int64:
 
 @njit(cache=True, nogil=True)
 def _aggregate(  # type: ignore[no-untyped-def]
-    bar, open_bar, code, open_, high, low, close, volume, cap, first, reals, counts
+    bar, open_bar, code, open_, high, low, close, volume, cap, duplicate, first, reals, counts
 ):
     """Add rows to the dense block; a late row is counted in the first bar that was still open when it came."""
     for i in range(len(bar)):
         c = code[i]
+        if duplicate[i]:
+            counts[max(bar[i], open_bar[i]) - first, c, 2] += 1
+            continue
         if bar[i] < open_bar[i]:
             counts[open_bar[i] - first, c, 1] += 1
             continue

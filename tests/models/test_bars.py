@@ -15,6 +15,10 @@ from models.bars import BarBuilder, BarRows, ClosedBars
 NAMES = ["ADA", "BTC", "ETH"]
 
 
+def none(n: int) -> np.ndarray:
+    return np.zeros(n, dtype=bool)
+
+
 def rows_of(events: list[tuple[int, int, float, float]], lateness: int) -> BarRows:
     """Make rows (time, coin, price, quantity) with the running watermark of everything before each."""
     t = np.array([event[0] for event in events], dtype=np.int64)
@@ -23,7 +27,7 @@ def rows_of(events: list[tuple[int, int, float, float]], lateness: int) -> BarRo
     qty = np.array([event[3] for event in events])
     nan = np.full(len(t), np.nan)
     code = np.array([event[1] for event in events], dtype=np.int64)
-    return BarRows(t, seen - lateness, code, price, price, price, price, qty, nan)
+    return BarRows(t, seen - lateness, code, price, price, price, price, qty, nan, none(len(t)))
 
 
 def twin(
@@ -117,7 +121,8 @@ def test_a_long_silence_costs_no_memory() -> None:
     one = np.ones(2)
     far = np.array([0, 10**12], dtype=np.int64)
     closed = builder.add(
-        BarRows(far, np.array([-1, 0]), np.zeros(2, np.int64), one, one, one, one, one, np.full(2, np.nan)), 10**12
+        BarRows(far, np.array([-1, 0]), np.zeros(2, np.int64), one, one, one, one, one, np.full(2, np.nan), none(2)),
+        10**12,
     )
     closed += builder.finish()
     assert [int(end) for bars in closed for end in bars.end_us] == [1, 10**12 + 1]
@@ -126,3 +131,24 @@ def test_a_long_silence_costs_no_memory() -> None:
 def test_foreign_state_is_refused() -> None:
     with pytest.raises(ValueError, match="interval"):
         BarBuilder(5, BarBuilder(10).snapshot())
+
+
+def test_duplicates_are_counted_and_change_nothing_else() -> None:
+    builder = BarBuilder(10)
+    builder.codes(["a"])
+    price = np.array([1.0, 9.0])
+    qty, nan = np.ones(2), np.full(2, np.nan)
+    rows = BarRows(
+        np.array([1, 2]),
+        np.array([0, 1]),
+        np.zeros(2, np.int64),
+        price,
+        price,
+        price,
+        price,
+        qty,
+        nan,
+        np.array([0, 1]) > 0,
+    )
+    (bars,) = [*builder.add(rows, 2), *builder.finish()]
+    assert (bars.close[0], bars.high[0], bars.rows[0], bars.duplicate[0]) == (1.0, 1.0, 1, 1)
