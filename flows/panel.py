@@ -17,7 +17,7 @@ from typing_extensions import override
 
 from connectors.schema import FOREVER_US
 from flows.config import Window
-from flows.items import CoinCounts, Float64, Int64, PanelReady, PartBars
+from flows.items import CoinCounts, Int64, PanelReady, PartBars
 from models.bars import ClosedBars
 from models.comovement import FitInput
 from models.panel import PanelConfig
@@ -31,7 +31,7 @@ class _State:
     panel: bytes | None = None
     closed_to: dict[str, int] = field(default_factory=dict)
     pending: dict[str, list[PartBars]] = field(default_factory=dict)
-    last_end_us: int | None = None
+    last_end_us: int = -1
     marks: list[tuple[int, tuple[str, ...], Int64, Int64]] = field(default_factory=list)
 
 
@@ -90,7 +90,7 @@ class PanelLogic(StatefulBatchLogic[PartBars, PanelReady, bytes]):
         to_us = min(state.closed_to[name] for name in self._partitions)
         for end_us, ids, bars in self._merged(to_us):
             yield from self._push(end_us, ids, bars)
-        if to_us < FOREVER_US and state.last_end_us is not None:
+        if to_us < FOREVER_US and state.last_end_us >= 0:
             yield from self._skip((to_us - state.last_end_us) // self._window.interval_us)
 
     def _merged(self, to_us: int) -> list[tuple[int, list[str], ClosedBars]]:
@@ -99,7 +99,8 @@ class PanelLogic(StatefulBatchLogic[PartBars, PanelReady, bytes]):
         for name in self._partitions:
             kept: list[PartBars] = []
             for part in self._state.pending.get(name, []):
-                assert part.bars is not None
+                if part.bars is None:
+                    continue
                 n = int(np.searchsorted(part.bars.end_us, to_us, side="right"))
                 if n:
                     parts.append((part.names, _rows(part.bars, slice(0, n))))
@@ -111,7 +112,7 @@ class PanelLogic(StatefulBatchLogic[PartBars, PanelReady, bytes]):
 
     def _push(self, end_us: int, ids: list[str], bars: ClosedBars) -> Iterator[PanelReady]:
         state = self._state
-        if state.last_end_us is not None:
+        if state.last_end_us >= 0:
             yield from self._skip((end_us - state.last_end_us) // self._window.interval_us - 1)
         real = np.flatnonzero(bars.rows > 0)
         self._panel.push([ids[i] for i in real], bars.close[real], bars.market_cap[real], bars.volume[real])
@@ -129,7 +130,6 @@ class PanelLogic(StatefulBatchLogic[PartBars, PanelReady, bytes]):
         while bars > 0:
             step = bars if empty > length else min(bars, self._to_next_refit())
             self._panel.skip(step)
-            assert state.last_end_us is not None
             state.last_end_us += step * self._window.interval_us
             bars -= step
             empty += step
@@ -147,7 +147,6 @@ class PanelLogic(StatefulBatchLogic[PartBars, PanelReady, bytes]):
         window = self._panel.window()
         if not window.coin_ids:
             return
-        assert self._state.last_end_us is not None
         recent_ids, recent = self._panel.recent_presence(self._recent)
         at = {coin: i for i, coin in enumerate(recent_ids)}
         yield PanelReady(
@@ -199,7 +198,6 @@ def _unique(ids: list[str], found: list[ClosedBars]) -> tuple[list[str], ClosedB
     first: dict[str, int] = {}
     for i, coin in enumerate(ids):
         if coin not in first or (bars.rows[first[coin]] == 0 and bars.rows[i] > 0):
-            first.setdefault(coin, i)
             first[coin] = i
     keep = np.fromiter(first.values(), dtype=np.int64, count=len(first))
     return list(first), _rows(bars, keep)

@@ -47,8 +47,10 @@ class BarRows:
 
 @dataclass(frozen=True, slots=True)
 class ClosedBars:
-    """Closed bars in order of (end, name): equal-length columns; ``close`` is NaN where only late rows and
-    duplicates came."""
+    """Closed bars in order of (end, name): equal-length columns.
+
+    ``close`` is NaN where only late rows and duplicates came.
+    """
 
     end_us: Int64
     code: Int64

@@ -103,9 +103,8 @@ def test_bars_come_in_order_of_end_and_name() -> None:
     builder.codes(["b", "a"])
     nan = np.full(3, np.nan)
     one = np.ones(3)
-    first = builder.add(
-        BarRows(np.array([1, 2, 11]), np.array([0, 0, 0]), np.array([0, 1, 0]), one, one, one, one, one, nan), 11
-    )
+    at, before, code = np.array([1, 2, 11]), np.array([0, 0, 0]), np.array([0, 1, 0])
+    first = builder.add(BarRows(at, before, code, one, one, one, one, one, nan, none(3)), 11)
     closed = [*first, *builder.advance(20)]
     assert [(int(e), builder.names[c]) for b in closed for e, c in zip(b.end_us, b.code, strict=True)] == [
         (10, "a"),
