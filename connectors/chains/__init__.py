@@ -1,0 +1,1 @@
+"""Chain nodes: protocol cores without sockets."""

@@ -1,0 +1,1 @@
+"""Exchanges: protocol cores without sockets."""
