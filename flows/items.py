@@ -85,7 +85,7 @@ class ShardReady:
     boundary: Boundary
     shard: int
     window: ShardWindow
-    addresses: tuple[bytes, ...] | None
+    addresses: list[str] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,11 +95,11 @@ class Trained:
     boundary: Boundary
     model: BehaviourModel | None
     network: NetworkStats
+    entities: int
     noisy_share: float
     exponent_degree: float
     exponent_value: float
-    noisy_value_floor: float
-    seconds: float
+    transacted: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,4 +109,4 @@ class ShardLabels:
     boundary: Boundary
     shard: int
     counts: Int64
-    transitions: Int64
+    transitions: Int64 | None

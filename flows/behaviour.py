@@ -1,0 +1,227 @@
+"""The chain branch behind the ledger: panes per shard, training in the pool, classification per shard, composition."""
+
+from __future__ import annotations
+
+import datetime as dt
+import pickle
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from bytewax.operators import StatefulBatchLogic
+from typing_extensions import override
+
+from connectors.clock import in_seconds
+from connectors.tables import BEHAVIOURS
+from flows.config import Behaviour
+from flows.fits import POLL_SECONDS
+from flows.items import Boundary, Halves, Int64, ShardLabels, ShardReady, Trained
+from flows.ledger import bucket_us
+from flows.pool import InOrder, Pool
+from flows.results import Rows, make_rows
+from models.addresses import SHARDS
+from models.behaviour import BehaviourConfig, train
+from models.composition import shares, transitions
+from models.features import FEATURES, TOTAL_VALUE, features, noisy
+from models.network import network
+from models.panes import PaneConfig
+from models.powerlaw import exponent_continuous, exponent_discrete
+
+UNIT: Final = {"ethereum": 1e18, "bitcoin": 1e8}
+_NOISY_SHARE: Final = 0.01
+
+
+class PanesLogic(StatefulBatchLogic[Halves | Boundary, ShardReady, bytes]):
+    """The panes of one shard; emits the shard's window at every boundary."""
+
+    def __init__(self, shard: int, config: Behaviour, state: bytes | None) -> None:
+        self._shard, self._keep_addresses = shard, config.write_entities
+        longest = 31 * 86_400_000_000 if config.window is not None else config.window_us
+        self._panes = PaneConfig(bucket_us=bucket_us(config), window_us=longest).build(state)
+
+    @override
+    def on_batch(self, values: list[Halves | Boundary]) -> tuple[Iterable[ShardReady], bool]:
+        out: list[ShardReady] = []
+        for value in values:
+            if isinstance(value, Halves):
+                self._panes.apply(value.edges)
+                continue
+            window = self._panes.window(value.start_us, value.end_us)
+            addresses = self._panes.addresses(window.keys).to_pylist() if self._keep_addresses else None
+            out.append(ShardReady(value, self._shard, window, addresses))
+            self._panes.evict(value.start_us)
+        return out, self.RETAIN
+
+    @override
+    def snapshot(self) -> bytes:
+        return self._panes.snapshot()
+
+
+@dataclass(frozen=True, slots=True)
+class TrainJob:
+    """All shards of one boundary, and how to train."""
+
+    boundary: Boundary
+    shards: tuple[ShardReady, ...]
+    behaviour: BehaviourConfig
+    minimum_entities: int
+    seed: int
+
+
+def run_training(job: TrainJob) -> Trained:
+    """Compute a window's network and, if there are entities enough, its model (in a process of the pool)."""
+    windows = [ready.window for ready in sorted(job.shards, key=lambda ready: ready.shard)]
+    X = np.concatenate([features(window, UNIT[job.boundary.chain]) for window in windows])
+    lifetime = np.concatenate([window.lifetime for window in windows])
+    transacted = float(X[:, TOTAL_VALUE].sum())
+    is_noisy = noisy(lifetime, X[:, TOTAL_VALUE], _NOISY_SHARE, transacted=transacted)
+    kept = X[~is_noisy]
+    degree, value = X[:, 0], X[:, TOTAL_VALUE]
+    positive = value[value > 0]
+    return Trained(
+        boundary=job.boundary,
+        model=train(kept, job.behaviour) if len(kept) >= job.minimum_entities else None,
+        network=network(
+            np.concatenate([window.edges_from for window in windows]),
+            np.concatenate([window.edges_to for window in windows]),
+            np.concatenate([window.edges_count for window in windows]),
+            seed=job.seed,
+        ),
+        entities=len(X),
+        noisy_share=float(is_noisy.mean()) if len(X) else float("nan"),
+        exponent_degree=exponent_discrete(degree).alpha,
+        exponent_value=exponent_continuous(positive, float(np.median(positive))).alpha if len(positive) else np.nan,
+        transacted=transacted,
+    )
+
+
+class TrainLogic(StatefulBatchLogic[ShardReady, tuple[Trained, float], bytes]):
+    """Waits for all shards of a boundary, then trains in the pool; results in order of ``as_of``."""
+
+    def __init__(
+        self, pool: Pool, config: Behaviour, chain: str, seed: int, most: int, live: bool, state: bytes | None
+    ) -> None:
+        self._config, self._seed, self._live = config, seed, live
+        self._behaviour = BehaviourConfig(chain=chain, feature_set=config.feature_set, seed=seed)
+        self._jobs: InOrder[TrainJob, Trained] = InOrder(pool, run_training, most)
+        self._waiting: list[ShardReady] = []
+        self._due: dt.datetime | None = None
+        if state is not None:
+            self._waiting, jobs = pickle.loads(state)  # noqa: S301 our own snapshot
+            for job in jobs:
+                self._jobs.put(job)
+            self._schedule()
+
+    @override
+    def on_batch(self, values: list[ShardReady]) -> tuple[Iterable[tuple[Trained, float]], bool]:
+        done = []
+        self._waiting += values
+        for shards in _complete(self._waiting):
+            job = TrainJob(shards[0].boundary, shards, self._behaviour, self._config.minimum_entities, self._seed)
+            done += self._jobs.put(job)
+        done += self._jobs.ready()
+        self._schedule()
+        return [(trained, seconds) for _, trained, seconds in done], self.RETAIN
+
+    @override
+    def on_notify(self) -> tuple[Iterable[tuple[Trained, float]], bool]:
+        self._due = None
+        done = self._jobs.ready()
+        self._schedule()
+        return [(trained, seconds) for _, trained, seconds in done], self.RETAIN
+
+    @override
+    def on_eof(self) -> tuple[Iterable[tuple[Trained, float]], bool]:
+        return [(trained, seconds) for _, trained, seconds in self._jobs.drain()], self.RETAIN
+
+    @override
+    def notify_at(self) -> dt.datetime | None:
+        return self._due
+
+    @override
+    def snapshot(self) -> bytes:
+        return pickle.dumps((list(self._waiting), self._jobs.pending))
+
+    def _schedule(self) -> None:
+        if not self._live or not self._jobs.pending:
+            self._due = None
+        elif self._due is None:
+            self._due = in_seconds(POLL_SECONDS)
+
+
+def _complete(waiting: list[ShardReady]) -> Iterator[tuple[ShardReady, ...]]:
+    """Take the boundaries for which every shard has come out of ``waiting``, in order of ``as_of``."""
+    while waiting:
+        oldest = min(ready.boundary.as_of_us for ready in waiting)
+        shards = [ready for ready in waiting if ready.boundary.as_of_us == oldest]
+        if len(shards) < SHARDS:
+            return
+        waiting[:] = [ready for ready in waiting if ready.boundary.as_of_us != oldest]
+        yield tuple(sorted(shards, key=lambda ready: ready.shard))
+
+
+@dataclass(slots=True)
+class _Labelled:
+    keys: np.ndarray
+    labels: np.ndarray
+
+
+class ClassifyLogic(StatefulBatchLogic[ShardReady | Trained, ShardLabels | Rows, bytes]):
+    """Gives each entity of one shard its behaviour, and remembers it for the transitions to the next window."""
+
+    def __init__(self, shard: int, window: str, write_entities: bool, state: bytes | None) -> None:
+        self._shard, self._window, self._write = shard, window, write_entities
+        self._ready: dict[int, ShardReady] = {}
+        self._models: dict[int, Trained] = {}
+        self._before: _Labelled | None = None
+        if state is not None:
+            self._ready, self._models, self._before = pickle.loads(state)  # noqa: S301 our own snapshot
+
+    @override
+    def on_batch(self, values: list[ShardReady | Trained]) -> tuple[Iterable[ShardLabels | Rows], bool]:
+        out: list[ShardLabels | Rows] = []
+        for value in values:
+            if isinstance(value, Trained):
+                self._models[value.boundary.as_of_us] = value
+            else:
+                self._ready[value.boundary.as_of_us] = value
+        for as_of_us in sorted(self._ready.keys() & self._models.keys()):
+            out += self._label(self._ready.pop(as_of_us), self._models.pop(as_of_us))
+        return out, self.RETAIN
+
+    @override
+    def snapshot(self) -> bytes:
+        return pickle.dumps((dict(self._ready), dict(self._models), self._before))
+
+    def _label(self, ready: ShardReady, trained: Trained) -> Iterator[ShardLabels | Rows]:
+        window = ready.window
+        X = features(window, UNIT[ready.boundary.chain])
+        if trained.model is None:
+            yield ShardLabels(ready.boundary, self._shard, np.zeros(4, np.int64), None)
+            return
+        labels, margin = trained.model.classify(X)
+        quiet = noisy(window.lifetime, X[:, TOTAL_VALUE], _NOISY_SHARE, transacted=trained.transacted)
+        labels = np.where(quiet, np.int8(-1), labels)
+        moved: Int64 | None = None
+        if self._before is not None:
+            moved = transitions(self._before.keys, self._before.labels, window.keys, labels)
+        self._before = _Labelled(window.keys, labels)
+        yield ShardLabels(ready.boundary, self._shard, shares(labels)[0], moved)
+        if self._write and ready.addresses is not None:
+            yield self._rows(ready, X, labels, margin)
+
+    def _rows(self, ready: ShardReady, X: np.ndarray, labels: np.ndarray, margin: np.ndarray) -> Rows:
+        columns = {name: X[:, i] for i, name in enumerate(FEATURES)}
+        return make_rows(
+            "behaviours",
+            {
+                "as_of": ready.boundary.as_of_us,
+                "chain": ready.boundary.chain,
+                "window": self._window,
+                "entity": ready.addresses,
+                **columns,
+                "behaviour": [BEHAVIOURS[label] if label >= 0 else "noisy" for label in labels],
+                "decision_margin": margin,
+            },
+        )

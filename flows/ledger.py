@@ -1,0 +1,197 @@
+"""Transfers of one chain to half-edges by shard, and the boundaries at which every shard closes its window.
+
+A boundary is a multiple of ``refit_every_hours`` since the epoch; it fires when every input of the chain has passed
+it. Rows from behind a boundary wait until it has fired, so that nothing depends on how the inputs are interleaved or
+cut into batches. A row that comes after its boundary (an older block, connected late) enters its own pane and shows
+in the next window.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import math
+import pickle
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from bytewax.operators import StatefulBatchLogic
+from typing_extensions import override
+
+from connectors.schema import FOREVER_US, Batch, Int64, time_us
+from flows.config import DAY_US, Behaviour
+from flows.items import Boundary, Halves
+from models import panes
+from models.addresses import SHARDS, hash_column
+from models.amounts import from_decimal128
+
+_SCHEMA = 1
+_TRADED = pa.array(["native", "creation"])
+_PANES_PER_REFIT = 60
+
+
+@dataclass(slots=True)
+class _Queue:
+    """What one partition has sent and no boundary has let through."""
+
+    rows: list[pa.RecordBatch] = field(default_factory=list)
+    reached_us: int = -1  # the latest block time of rows that were let through
+    watermark_us: int = -1  # of the last batch
+
+
+@dataclass(slots=True)
+class _State:
+    schema: int
+    queues: dict[str, _Queue]
+    next_us: int = -1
+    first_us: int = -1
+    last_us: int = -1
+    fired_us: int = -1
+    ended: bool = False
+
+
+class LedgerLogic(StatefulBatchLogic[tuple[str, Batch], tuple[int, Halves | Boundary], bytes]):
+    """Cuts the transfers of one chain at boundaries; emits (shard, half edges) and (shard, boundary)."""
+
+    def __init__(self, chain: str, config: Behaviour, partitions: Sequence[str], state: bytes | None) -> None:
+        self._chain, self._config = chain, config
+        fresh = _State(_SCHEMA, {name: _Queue() for name in sorted(partitions)})
+        self._state: _State = pickle.loads(state) if state is not None else fresh  # noqa: S301 our own snapshot
+        if self._state.schema != _SCHEMA:
+            raise ValueError(f"ledger state of schema {self._state.schema} does not fit schema {_SCHEMA}")
+
+    @override
+    def on_batch(self, values: list[tuple[str, Batch]]) -> tuple[Iterable[tuple[int, Halves | Boundary]], bool]:
+        out: list[tuple[int, Halves | Boundary]] = []
+        for partition, batch in values:
+            if batch.kind != "transfers":
+                continue
+            queue = self._state.queues[partition]
+            if batch.rows.num_rows:
+                queue.rows.append(batch.rows)
+            queue.watermark_us = max(queue.watermark_us, batch.watermark_us)
+            out += self._advance()
+        return out, self.RETAIN
+
+    @override
+    def snapshot(self) -> bytes:
+        return pickle.dumps(self._state)
+
+    def _advance(self) -> Iterator[tuple[int, Halves | Boundary]]:
+        state = self._state
+        if not self._begun():
+            return
+        while True:
+            for queue in state.queues.values():
+                yield from self._let_through(queue)
+            if any(self._passed(queue) < state.next_us for queue in state.queues.values()):
+                return
+            if all(not queue.rows and queue.watermark_us >= FOREVER_US for queue in state.queues.values()):
+                yield from self._end()
+                return
+            yield from self._fire(state.next_us)
+            state.next_us += self._config.refit_us
+
+    def _begun(self) -> bool:
+        """Fix the first boundary once every input has sent something."""
+        state = self._state
+        if state.next_us >= 0:
+            return True
+        if any(queue.watermark_us < 0 and not queue.rows for queue in state.queues.values()):
+            return False
+        starts = [int(_block_us(queue.rows[0])[0]) for queue in state.queues.values() if queue.rows]
+        if not starts:
+            return False
+        state.first_us = min(starts)
+        state.next_us = (state.first_us // self._config.refit_us + 1) * self._config.refit_us
+        return True
+
+    def _let_through(self, queue: _Queue) -> Iterator[tuple[int, Halves | Boundary]]:
+        """Pass on rows up to the first that reaches the next boundary."""
+        state = self._state
+        while queue.rows:
+            rows = queue.rows[0]
+            reached = np.maximum.accumulate(np.maximum(_block_us(rows), queue.reached_us))
+            cut = int(np.searchsorted(reached, state.next_us))
+            if cut:
+                queue.reached_us = int(reached[cut - 1])
+                state.last_us = max(state.last_us, queue.reached_us)
+                yield from self._halves(rows.slice(0, cut))
+            if cut < rows.num_rows:
+                queue.rows[0] = rows.slice(cut)
+                return
+            queue.rows.pop(0)
+
+    def _passed(self, queue: _Queue) -> int:
+        """Return up to when this input is complete: a waiting row has reached the boundary."""
+        return self._state.next_us if queue.rows else queue.watermark_us
+
+    def _end(self) -> Iterator[tuple[int, Halves | Boundary]]:
+        """Close the window at the last block of an input that has ended, unless a boundary just did."""
+        state = self._state
+        if not state.ended and state.last_us > state.fired_us:
+            yield from self._fire(state.last_us, end_us=state.last_us + 1)
+        state.ended = True
+
+    def _fire(self, as_of_us: int, end_us: int | None = None) -> Iterator[tuple[int, Halves | Boundary]]:
+        state = self._state
+        start_us, length_us = self._window(as_of_us)
+        held_us = as_of_us - max(start_us, state.first_us)
+        boundary = Boundary(
+            chain=self._chain,
+            as_of_us=as_of_us,
+            start_us=start_us,
+            end_us=as_of_us if end_us is None else end_us,
+            fill=min(1.0, max(0.0, held_us / length_us)),
+        )
+        state.fired_us = as_of_us
+        for shard in range(SHARDS):
+            yield shard, boundary
+
+    def _window(self, as_of_us: int) -> tuple[int, int]:
+        """Return start (on a bucket) and length of the window that ends at ``as_of_us``."""
+        if self._config.window is None:
+            length = self._config.window_us
+            bucket = bucket_us(self._config)
+            return (as_of_us - length) // bucket * bucket, length
+        last = dt.datetime(1970, 1, 1, tzinfo=dt.UTC) + dt.timedelta(microseconds=as_of_us - 1)
+        start = last.replace(day=1, hour=0, minute=0, second=0, microsecond=0)
+        following = (start + dt.timedelta(days=32)).replace(day=1)
+        return round(start.timestamp() * 1e6), round((following - start).total_seconds() * 1e6)
+
+    def _halves(self, rows: pa.RecordBatch) -> Iterator[tuple[int, Halves]]:
+        rows = rows.filter(pc.is_in(rows.column("kind").cast(pa.utf8()), value_set=_TRADED))
+        if not rows.num_rows:
+            return
+        hi, lo = from_decimal128(rows.column("amount"))
+        failed = pc.fill_null(pc.invert(rows.column("success")), False).to_numpy(zero_copy_only=False)
+        hi, lo = np.where(failed, 0, hi), np.where(failed, np.uint64(0), lo)  # a failed transaction moves no value
+        keep = np.ones(len(hi), dtype=bool) if self._config.count_zero_value else (hi != 0) | (lo != 0)
+        sender, receiver = rows.column("from_addr"), rows.column("to_addr")
+        if not keep.all():
+            mask = pa.array(keep)
+            rows, sender, receiver = rows.filter(mask), sender.filter(mask), receiver.filter(mask)
+            hi, lo = hi[keep], lo[keep]
+        sign = np.asarray(rows.column("op").to_numpy(zero_copy_only=False), dtype=np.int8)
+        ts_us = _block_us(rows)
+        found = panes.split(hash_column(sender), hash_column(receiver), hi, lo, ts_us, sign, sender, receiver)
+        for shard, edges in found.items():
+            yield shard, Halves(edges)
+
+
+def bucket_us(config: Behaviour) -> int:
+    """Return the length of a pane: it divides the distance of boundaries and, where that is not too fine, the window.
+
+    Where no such length is coarse enough, a window begins at the pane before: it is longer by less than a pane.
+    """
+    refit = config.refit_us
+    shared = math.gcd(refit, DAY_US if config.window is not None else config.window_us)
+    if refit // shared <= _PANES_PER_REFIT:
+        return shared
+    return next(refit // parts for parts in range(_PANES_PER_REFIT, 0, -1) if refit % parts == 0)
+
+
+def _block_us(rows: pa.RecordBatch) -> Int64:
+    return time_us(rows.column("ts_block"))
