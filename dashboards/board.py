@@ -31,6 +31,7 @@ FITS_UNTIL_READY: Final = 2
 _FIT_PARTS: Final = ("fits", "shoals", "memberships")
 _OF_WINDOW: Final = ("edges", "embedding", "coverage", "agreement")
 _OF_CHAIN: Final = ("networks", "behaviour_drift", "transitions")
+_NOT_RESULTS: Final = ("timings", "quarantine")
 _PENDING_FITS: Final = 8
 _REASONS_PER_FEED: Final = 12
 
@@ -79,6 +80,8 @@ class Board:
         SchemaError
             If the rows are not those of the table. Tables that nothing here shows are checked and passed over.
         """
+        if table in _NOT_RESULTS:
+            return
         data = conform(table, rows)
         if len(data) == 0:
             return

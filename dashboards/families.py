@@ -32,7 +32,6 @@ _FEED_FIELDS: Final = {
     "shoal_feed_gaps_total": ("gaps", 1.0),
     "shoal_feed_gap_events_missing_total": ("gap_events_missing", 1.0),
     "shoal_feed_gap_events_filled_total": ("gap_events_filled", 1.0),
-    "shoal_journal_bytes_total": ("journal_bytes", 1.0),
 }
 _DRIFT_FIELDS: Final = {
     "shoal_cluster_ari": "ari",
@@ -47,7 +46,6 @@ _NETWORK_FIELDS: Final = {
     "shoal_network_nodes": "nodes",
     "shoal_network_edges": "edges",
 }
-_MAYBE_ABSENT: Final = ("queue_depth", "journal_bytes", "last_event_us")
 
 
 class Samples(dict[str, list[Sample]]):
@@ -100,9 +98,11 @@ def _feeds(board: Snapshot) -> Samples:
         rows = samples.setdefault(metric, [])
         for name in names:
             value = board.feeds.get(name, {}).get(field)
-            if not value and field in _MAYBE_ABSENT and not metric.endswith("_total"):
-                continue  # a time that never was, a queue that is not measured
+            if (value is None and field == "queue_depth") or (not value and field == "last_event_us"):
+                continue  # a queue that is not measured, a time that never was
             rows.append(((name,), float(value or 0) * unit))
+    journal = sum(float(stats.get("journal_bytes") or 0) for stats in board.feeds.values())
+    samples["shoal_journal_bytes_total"] = [((), journal)]
     samples["shoal_feed_reconnects_total"] = [
         ((name, reason), float(count))
         for name in names

@@ -71,7 +71,7 @@ _DEFINITIONS: Final = (
     _counter("shoal_feed_gaps_total", "feed", "Spans in which events are known to be missing."),
     _counter("shoal_feed_gap_events_missing_total", "feed", "Events that were missing in gaps."),
     _counter("shoal_feed_gap_events_filled_total", "feed", "Missing events that were fetched later."),
-    _counter("shoal_journal_bytes_total", "feed", "Bytes written to the feed's journal."),
+    _counter("shoal_journal_bytes_total", "", "Bytes written to the journals of all feeds."),
     _gauge("shoal_watermark_timestamp_seconds", "branch", "Event time up to which the branch is complete."),
     # chains
     _gauge("shoal_chain_head_height", "chain", "Height of the newest block on the canonical chain."),

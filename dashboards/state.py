@@ -10,6 +10,9 @@ import pyarrow as pa
 
 from dashboards.history import History, Row
 
+Names: TypeAlias = Mapping[tuple[str, str, int], str]
+"""Names of shoals, by (window, view, number)."""
+
 View: TypeAlias = tuple[str, str]
 """A (window, view)."""
 

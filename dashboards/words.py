@@ -1,0 +1,204 @@
+"""Events in a person's words.
+
+``evidence`` is JSON whose keys differ by kind; whatever is there is used, and whatever is not is left out. Known keys:
+``counterparts`` (coins that the coin now moves with: names, or pairs of name and change), ``margin_before``, ``coins``
+(those concerned), ``outcome``, ``regime``, ``series``, ``before``, ``after``, ``price``, ``missing``, ``filled``,
+``depth``, ``height``, ``feed``.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final, TypeAlias, TypeGuard
+
+from dashboards.history import Row
+from dashboards.state import Names
+
+Evidence: TypeAlias = dict[str, Any]
+
+_NAMED: Final = 3
+
+
+def evidence_of(row: Row) -> Evidence:
+    """Return an event's evidence as a tree; empty if there is none or it is no JSON object."""
+    try:
+        tree = json.loads(row["evidence"] or "{}")
+    except json.JSONDecodeError:
+        return {}
+    return tree if isinstance(tree, dict) else {}
+
+
+def sentence(row: Row, names: Names) -> str:
+    """Return what happened, as one sentence without a full stop."""
+    write = _SENTENCES.get(row["kind"])
+    if write is None:
+        return " ".join(part for part in (row["coin_id"], row["kind"].replace("_", " ")) if part)
+    text = write(_Event(row, evidence_of(row), names))
+    return text[:1].upper() + text[1:] if not row["coin_id"] or not text.startswith(row["coin_id"]) else text
+
+
+def shoal_name(row: Row, number: int | None, names: Names) -> str | None:
+    """Return the name of a shoal of the event's view."""
+    if number is None:
+        return None
+    return names.get((row["window"] or "", row["view"] or "", number)) or f"shoal {number}"
+
+
+def reasons(row: Row) -> list[str]:
+    """Return the evidence as short lines, for people who ask why."""
+    tree = evidence_of(row)
+    lines = []
+    if (coins := _coins(tree)) and row["kind"] in ("left", "joined"):
+        lines.append(f"closest counterparts now: {', '.join(coins)}")
+    before = tree.get("margin_before")
+    if _is_number(before) and _is_number(row["margin"]):
+        lines.append(f"margin {signed(before)} before, {signed(row['margin'])} now")
+    for name, value in sorted(tree.items()):
+        if name not in ("counterparts", "margin_before") and isinstance(value, (int, float, str)):
+            shown = value if isinstance(value, str) else f"{value:.4g}"
+            lines.append(f"{name.replace('_', ' ')}: {shown[:80]}")
+    return lines
+
+
+def signed(value: float) -> str:
+    """Return a number with two decimals and a real minus sign."""
+    return f"{value:+.2f}".replace("-", "−")  # noqa: RUF001
+
+
+def _is_number(value: object) -> TypeGuard[float]:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _coins(tree: Evidence) -> list[str]:
+    """Return the coins that the evidence names, at most three."""
+    listed = tree.get("counterparts", tree.get("coins", []))
+    if not isinstance(listed, list):
+        return []
+    coins = []
+    for item in listed:
+        part = item[0] if isinstance(item, list) and item else item
+        if isinstance(part, dict):
+            part = part.get("coin_id", part.get("coin"))
+        if isinstance(part, str):
+            coins.append(part)
+    return coins[:_NAMED]
+
+
+@dataclass(frozen=True, slots=True)
+class _Event:
+    """An event with its evidence as a tree, and the names to tell it by."""
+
+    row: Row
+    tree: Evidence
+    names: Names
+
+    def named(self, number: int | None) -> str | None:
+        return shoal_name(self.row, number, self.names)
+
+
+def _of(name: str | None) -> str:
+    """Return "ADA's shoal", or "shoal 7" for one that is named by its number."""
+    if name is None:
+        return "its shoal"
+    return name if name.startswith("shoal ") else f"{name}'s shoal"
+
+
+def _left(e: _Event) -> str:
+    to = e.named(e.row["shoal_to"])
+    text = f"{e.row['coin_id']} left {_of(e.named(e.row['shoal_from']))}"
+    if to is not None:
+        text += f" for {_of(to)}" if to.startswith("shoal ") else f" for {to}'s"
+    if _is_number(e.row["margin"]):
+        text += f", margin {signed(e.row['margin'])}"
+    coins = _coins(e.tree)
+    return text + (f"; now closest to {', '.join(coins)}" if coins else "")
+
+
+def _joined(e: _Event) -> str:
+    text = f"{e.row['coin_id']} joined {_of(e.named(e.row['shoal_to']))}"
+    coins = _coins(e.tree)
+    return text + (f"; closest to {', '.join(coins)}" if coins else "")
+
+
+def _outcome(e: _Event) -> str:
+    outcome = e.tree.get("outcome")
+    phrase = {
+        "returned": "came home to",
+        "forerunner": "was a forerunner: others followed it out of",
+        "apart": "stayed away from",
+    }.get(str(outcome), "closed its departure from")
+    return f"{e.row['coin_id']} {phrase} {_of(e.named(e.row['shoal_from']))}"
+
+
+def _split(e: _Event) -> str:
+    to = e.named(e.row["shoal_to"])
+    return f"{_of(e.named(e.row['shoal_from']))} split" + (f"; a part of it is now {_of(to)}" if to else "")
+
+
+def _merged(e: _Event) -> str:
+    return f"{_of(e.named(e.row['shoal_from']))} merged into {_of(e.named(e.row['shoal_to']))}"
+
+
+def _born(e: _Event) -> str:
+    size = e.tree.get("size", len(e.tree["coins"]) if isinstance(e.tree.get("coins"), list) else None)
+    number = e.row["shoal_to"] if e.row["shoal_to"] is not None else e.row["shoal_from"]
+    return f"a new shoal formed: {_of(e.named(number))}" + (f", {size} coins" if _is_number(size) else "")
+
+
+def _died(e: _Event) -> str:
+    number = e.row["shoal_from"] if e.row["shoal_from"] is not None else e.row["shoal_to"]
+    return f"{_of(e.named(number))} dissolved"
+
+
+def _depeg(e: _Event) -> str:
+    price = e.tree.get("price")
+    return f"{e.row['coin_id']} is off its peg" + (f": {price:.4f}" if _is_number(price) else "")
+
+
+def _regime(e: _Event) -> str:
+    regime = e.tree.get("regime", e.tree.get("to", "another one"))
+    return f"{e.row['coin_id'] or 'the market'}: the price regime is now {regime}"
+
+
+def _shift(e: _Event) -> str:
+    return f"the structure of window {e.row['window']} shifted"
+
+
+def _drift(e: _Event) -> str:
+    series = str(e.tree.get("series", e.tree.get("statistic", e.row["view"] or e.row["window"] or "a series")))
+    change = ""
+    if _is_number(e.tree.get("before")) and _is_number(e.tree.get("after")):
+        change = f" from {e.tree['before']:.3g} to {e.tree['after']:.3g}"
+    return f"{series.replace('_', ' ')} drifted{change}"
+
+
+def _gap(e: _Event) -> str:
+    text = f"events are missing on {e.row['coin_id'] or e.tree.get('feed') or e.row['window'] or 'a feed'}"
+    counts = [f"{e.tree[name]:g} {name}" for name in ("missing", "filled") if _is_number(e.tree.get(name))]
+    return text + (f": {', '.join(counts)}" if counts else "")
+
+
+def _reorg(e: _Event) -> str:
+    depth, height = e.tree.get("depth"), e.tree.get("height")
+    text = f"{e.tree.get('chain') or e.row['view'] or e.row['window'] or 'the chain'} was reorganised"
+    text += f", {depth:g} blocks deep" if _is_number(depth) else ""
+    return text + (f", from height {height:g}" if _is_number(height) else "")
+
+
+_SENTENCES: Final[dict[str, Callable[[_Event], str]]] = {
+    "left": _left,
+    "joined": _joined,
+    "outcome": _outcome,
+    "split": _split,
+    "merged": _merged,
+    "born": _born,
+    "died": _died,
+    "depeg": _depeg,
+    "price_regime": _regime,
+    "structure_shift": _shift,
+    "drift": _drift,
+    "gap": _gap,
+    "reorg": _reorg,
+}
