@@ -113,9 +113,35 @@ def chance_similarity(bars: int, shoals: int) -> float:
     return float(np.sqrt(2.0 * np.log(max(shoals, 2)) / max(bars, 1)))
 
 
-def correlations(Z: Float64, coin: int, others: Int64) -> Float64:
+def largest_changes(Z: Float64, coin: int, others: Int64, count: int) -> tuple[Int64, Float64, Float64]:
+    """Find the coins whose correlation with one coin changed most from the first half of the window to the second.
+
+    Parameters
+    ----------
+    Z
+        Standardised returns, float64[T, n].
+    coin, others
+        The coin, and those to compare with, int64[m] of columns.
+    count
+        How many to return at most.
+
+    Returns
+    -------
+    Their columns, the greatest change first (the lower column of equals), and their correlation before and after.
+    """
+    half = Z.shape[0] // 2
+    before, after = _correlations(Z[:half], coin, others), _correlations(Z[half:], coin, others)
+    # Rounded, so that equals are told apart by their column and not by rounding errors.
+    change = np.round(np.abs(after - before), 6)
+    order = np.argsort(-change, kind="stable")[:count]
+    return others[order], before[order], after[order]
+
+
+def _correlations(Z: Float64, coin: int, others: Int64) -> Float64:
     """Return the correlation of one coin with others, float64[m]; 0 where one of the two does not move."""
-    centred = Z - Z.mean(axis=0)
-    own, rest = centred[:, coin], centred[:, others]
+    if Z.shape[0] == 0:
+        return np.zeros(others.size)
+    own, rest = Z[:, coin] - Z[:, coin].mean(), Z[:, others]
+    rest = rest - rest.mean(axis=0)
     scale = np.sqrt((own @ own) * np.einsum("tm,tm->m", rest, rest))
     return np.where(scale > 0.0, (own @ rest) / np.where(scale > 0.0, scale, 1.0), 0.0)

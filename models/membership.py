@@ -23,13 +23,14 @@ from typing import Any, Literal
 
 import msgspec
 import numpy as np
+import numpy.typing as npt
 
 from models.departures import OUTCOMES, Closed, Departure, close
 from models.evidence import (
     Float64,
     Int64,
     chance_similarity,
-    correlations,
+    largest_changes,
     margins,
     member_similarities,
     standing_members,
@@ -269,6 +270,7 @@ class Membership:
         coins["margin"][changed] = 0.0
         column = _columns(numbers, np.where(coins["adrift"], coins["candidate"], coins["home"]))
         margin, best = margins(similarity, column)
+        margin[_alone(coins["home"])] = np.nan
         weight = 1.0 - math.exp(-(fit.bar - self._bar) / self._config.smoothing_bars)
         before = np.where(np.isnan(coins["margin"]), 0.0, coins["margin"])
         smoothed = np.where(first, margin, before + weight * (margin - before))
@@ -388,20 +390,15 @@ class Membership:
         """Return the coins of both shoals whose correlation with the coin changed most over the window's halves."""
         concerned = (homes == homes[i]) | ((homes == shoal_to) if shoal_to is not None else False)
         concerned[i] = False
-        others = np.flatnonzero(concerned)
-        half = fit.Z.shape[0] // 2
-        before, after = correlations(fit.Z[:half], i, others), correlations(fit.Z[half:], i, others)
-        # Rounded first, so that the order of equals is that of the coin ids and not of rounding errors.
-        change = np.round(np.abs(after - before), 6)
-        order = np.argsort(-change, kind="stable")[:_COUNTERPARTS].tolist()
+        chosen, before, after = largest_changes(fit.Z, i, np.flatnonzero(concerned), _COUNTERPARTS)
         return [
             {
-                "coin": fit.coin_ids[others[j]],
-                "shoal": self._name(int(homes[others[j]])),
-                "before": _rounded(before[j]),
-                "after": _rounded(after[j]),
+                "coin": fit.coin_ids[j],
+                "shoal": self._name(int(homes[j])),
+                "before": _rounded(before[rank]),
+                "after": _rounded(after[rank]),
             }
-            for j in order
+            for rank, j in enumerate(chosen.tolist())
         ]
 
     def _cluster_event(
@@ -435,6 +432,12 @@ def _rehome(coins: np.ndarray[Any, Any], which: Any, home: Any) -> None:
     coins["candidate"][which] = NONE
     coins["quiet_margin"][which] = np.nan
     coins["quiet_as_of_us"][which] = _NEVER
+
+
+def _alone(home: Int64) -> npt.NDArray[np.bool_]:
+    """Return which coins are the only one at home where they are."""
+    _, shoal, count = np.unique(home, return_inverse=True, return_counts=True)
+    return (home >= 0) & (count[shoal] == 1)
 
 
 def _columns(numbers: Int64, shoal: Int64) -> Int64:
