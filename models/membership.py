@@ -437,7 +437,7 @@ def _rehome(coins: np.ndarray[Any, Any], which: Any, home: Any) -> None:
 def _alone(home: Int64) -> npt.NDArray[np.bool_]:
     """Return which coins are the only one at home where they are."""
     _, shoal, count = np.unique(home, return_inverse=True, return_counts=True)
-    return (home >= 0) & (count[shoal] == 1)
+    return np.equal(count[shoal], 1) & np.greater_equal(home, 0)
 
 
 def _columns(numbers: Int64, shoal: Int64) -> Int64:
