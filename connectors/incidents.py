@@ -30,8 +30,9 @@ class Incidents:
         self, symbol: str, seq: tuple[int, int] | None, span_us: tuple[int, int], reason: str, missing: int, filled: int
     ) -> None:
         """Note that ``missing`` events were not received, of which ``filled`` were fetched afterwards."""
+        from_seq, to_seq = seq if seq is not None else (None, None)
         self._gaps.append({
-            "feed": self._feed, "symbol": symbol, "from_seq": seq[0] if seq else None, "to_seq": seq[1] if seq else None,
+            "feed": self._feed, "symbol": symbol, "from_seq": from_seq, "to_seq": to_seq,
             "ts_from": span_us[0], "ts_to": span_us[1], "reason": reason, "missing": missing, "filled": filled,
         })  # fmt: skip
 

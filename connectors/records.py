@@ -85,6 +85,7 @@ class FeedStats:
     final_height: int = -1
     reorgs: int = 0
     reorg_depths: list[int] = field(default_factory=list)
+    unknown: int = 0  # messages of a kind that the core does not know
 
 
 class Core(Protocol):

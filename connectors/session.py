@@ -178,7 +178,8 @@ class Session:
         FeedError
             If the thread has died of a fault of its own and everything before it has been drained.
         """
-        queue, out = self._queue, []
+        queue = self._queue
+        out: list[Arrival] = []
         size = 0
         while queue and len(out) < limit:
             arrival = queue.popleft()
@@ -311,8 +312,8 @@ class Session:
         try:
             await self._read(socket)
         except ConnectionClosed as error:
-            code = error.rcvd.code if error.rcvd else error.sent.code if error.sent else 1006
-            reason = f"closed: {code} {(error.rcvd or error.sent).reason if error.rcvd or error.sent else 'lost'}"
+            frame = error.rcvd or error.sent
+            reason = f"closed: {frame.code} {frame.reason}" if frame is not None else "closed: 1006 lost"
         else:
             reason = "closed: ended"
         finally:
