@@ -79,7 +79,7 @@ def encode_call(request: Request, number: int) -> str:
 
 
 def _call(request: Request) -> tuple[str, list[Any]]:
-        match request.kind:
+    match request.kind:
         case "subscribe":
             return "eth_subscribe", ["newHeads"]
         case "latest":
