@@ -138,7 +138,7 @@ def split(
     Returns
     -------
     dict of shard to HalfEdges
-        Ascending shards that have rows; within one, senders before receivers, each in the order given.
+        Ascending shards that have rows; within one, transfers in the order given, the sender before the receiver.
     """
     sizes = {from_keys.size, to_keys.size, hi.size, lo.size, ts_us.size, sign.size}
     if len(sizes) > 1:
@@ -147,23 +147,25 @@ def split(
         raise ValueError("give the addresses of both sides or of neither")
     address = None if from_addresses is None else pa.concat_arrays([from_addresses, to_addresses])
     n = from_keys.size
-    key = np.concatenate([from_keys, to_keys])
+    # two rows per transfer, its sender's and its receiver's: the order does not depend on where batches end
+    key, counterparty = np.empty(2 * n, np.uint64), np.empty(2 * n, np.uint64)
+    key[0::2], key[1::2] = from_keys, to_keys
+    counterparty[0::2], counterparty[1::2] = to_keys, from_keys
     rows = np.argsort(shard_of(key), kind="stable")
     rows = rows[key[rows] != NO_ADDRESS]
-    key = key[rows]
-    transfer = np.where(rows < n, rows, rows - n)
+    key, transfer, received = key[rows], rows >> 1, rows & 1
     halves = HalfEdges(
         key,
-        np.concatenate([to_keys, from_keys])[rows],
-        np.where(rows < n, np.int8(-1), np.int8(1)),
+        counterparty[rows],
+        (2 * received - 1).astype(np.int8),
         hi[transfer],
         lo[transfer],
         ts_us[transfer],
         sign[transfer],
-        None if address is None else address.take(pa.array(rows)),
+        None if address is None else address.take(pa.array(transfer + n * received)),
     )
     shards, starts = np.unique(shard_of(key), return_index=True)
-    ends = np.append(starts[1:], key.size)
+    ends = np.append(starts, key.size)[1:]
     return {int(s): halves.slice(int(a), int(b)) for s, a, b in zip(shards, starts, ends, strict=True)}
 
 
