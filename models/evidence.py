@@ -106,9 +106,9 @@ def margins(similarity: Float64, home: Int64) -> tuple[Float64, Int64]:
 
 
 def chance_similarity(bars: int, shoals: int) -> float:
-    """Return the similarity that the best of several unrelated shoals reaches by chance, about.
+    """Return a similarity that the best of several unrelated shoals does not reach by chance, on average.
 
-    The greatest of k independent normal correlations of T bars is near sqrt(2 ln k / T).
+    The greatest of k independent normal variables of variance 1/T has a mean of at most sqrt(2 ln k / T).
     """
     return float(np.sqrt(2.0 * np.log(max(shoals, 2)) / max(bars, 1)))
 
