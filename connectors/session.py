@@ -60,6 +60,7 @@ class SessionConfig(msgspec.Struct, frozen=True, kw_only=True):
     tick_s: float = 1.0
     http_concurrency: int = 4
     http_per_s: float = 20.0
+    http_burst: int = 100
     http_timeout_s: float = 30.0
     user_agent: str = "shoal"
 
@@ -392,11 +393,12 @@ class Session:
             return response.status, await response.read()
 
     async def _pace(self) -> None:
-        """Wait for this request's turn: at most ``http_per_s``, and not while the peer asked for a pause."""
+        """Wait for this request's turn: a burst, then ``http_per_s``; and not while the peer asked for a pause."""
+        spacing = 1.0 / self.config.http_per_s
         while True:
             now = time.monotonic()
-            start = max(self._next_http, self._pause_http_until, now)
+            start = max(self._next_http - self.config.http_burst * spacing, self._pause_http_until, now)
             if start <= now:
-                self._next_http = now + 1.0 / self.config.http_per_s
+                self._next_http = max(self._next_http, now) + spacing
                 return
             await asyncio.sleep(start - now)

@@ -12,6 +12,8 @@ RequestKind: TypeAlias = Literal["subscribe", "latest", "probe", "number", "hash
 
 
 class Request(msgspec.Struct):
+    """Something asked of the node: of a block by height or hash, or of the node itself."""
+
     kind: RequestKind
     height: int = -1
     hash: bytes = b""
@@ -47,15 +49,21 @@ class Probe(msgspec.Struct):
 
 
 class RpcError(msgspec.Struct):
+    """An error answer."""
+
     code: int = 0
     message: str = ""
 
 
 class Note(msgspec.Struct):
+    """What a subscription reports."""
+
     result: msgspec.Raw = msgspec.Raw()
 
 
 class Envelope(msgspec.Struct):
+    """A message of the node: an answer (``id``) or a note (``method``)."""
+
     id: int | str | None = None
     method: str | None = None
     params: Note | None = None

@@ -148,11 +148,13 @@ class KlineFetcher:
     def ask(self, symbol: int, interval_us: int, step_us: int, start_us: int, until_us: int) -> None:
         """Add a job."""
         self.state.waiting.append(KlineJob(symbol, interval_us, step_us, start_us, until_us, start_us))
+        self._issue()
 
     def again(self) -> None:
         """Forget which requests are on their way (their replies may never come) and ask again."""
         self.state.waiting[:0] = self.state.asked.values()
         self.state.asked = {}
+        self._issue()
 
     def give_up(self) -> list[KlineJob]:
         """End all jobs as failed, with what they got so far."""
@@ -163,7 +165,11 @@ class KlineFetcher:
         return jobs
 
     def actions(self) -> list[Fetch]:
-        """Return, once, the requests to do now."""
+        """Return, once, the requests to do now. Changes nothing else: decisions fall while records are taken."""
+        out, self._actions = self._actions, []
+        return out
+
+    def _issue(self) -> None:
         while self.state.waiting and len(self.state.asked) < OUTSTANDING:
             job = self.state.waiting.pop(0)
             tag = f"klines/{job.symbol}/{job.interval_us}/{job.next_us}/{job.attempts}"
@@ -175,32 +181,35 @@ class KlineFetcher:
             delay = 2.0**job.attempts if job.attempts else 0.0
             self._actions.append(Fetch(tag, path, None, delay))
             self.state.asked[tag] = job
-        out, self._actions = self._actions, []
-        return out
 
     def reply(self, record: Record) -> tuple[KlineJob | None, str]:
         """Take a reply; return the job that it ended, if any, and what was wrong with the reply, if anything."""
         job = self.state.asked.pop(record.tag, None)
         if job is None:
             return None, ""
+        ended, problem = self._take_reply(job, record)
+        self._issue()
+        return (job if ended else None), problem
+
+    def _take_reply(self, job: KlineJob, record: Record) -> tuple[bool, str]:
         problem = "" if record.status == 200 else f"HTTP {record.status}" if record.status else "no answer"
         page: list[_Kline] = []
         if not problem:
             try:
                 page = _klines.decode(record.body)
-            except msgspec.DecodeError as error:
+            except (msgspec.DecodeError, UnicodeDecodeError) as error:
                 problem = str(error)
         if problem:
             job.attempts += 1
             job.failed = job.attempts >= ATTEMPTS or record.status in (400, 404)
             if not job.failed:
                 self.state.waiting.append(job)
-            return (job if job.failed else None), problem
+            return job.failed, problem
         job.attempts = 0
         more, problem = _take(job, page)
         if more:
             self.state.waiting.insert(0, job)
-        return (None if more else job), problem
+        return not more, problem
 
 
 def _take(job: KlineJob, page: list[_Kline]) -> tuple[bool, str]:
