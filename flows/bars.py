@@ -17,44 +17,43 @@ from models.bars import BarBuilder, BarRows, ClosedBars
 
 class _State(msgspec.Struct):
     builders: dict[int, bytes]
-    ended: bool
 
 
-class BarsLogic(StatefulBatchLogic[Batch, tuple[int, PartBars], bytes]):
+class BarsLogic(StatefulBatchLogic[tuple[str, Batch], tuple[int, PartBars], bytes]):
     """Builds the bars of one partition; emits (interval, bars) whenever a bar of that interval has closed."""
 
-    def __init__(self, partition: str, intervals: Sequence[int], state: bytes | None) -> None:
+    def __init__(self, intervals: Sequence[int], state: bytes | None) -> None:
         saved = msgspec.msgpack.decode(state, type=_State) if state is not None else None
         builders = saved.builders if saved else {}
-        self._partition = partition
         self._builders = {us: BarBuilder(us, builders.get(us)) for us in sorted(set(intervals))}
-        self._ended = saved.ended if saved else False
 
     @override
-    def on_batch(self, values: list[Batch]) -> tuple[Iterable[tuple[int, PartBars]], bool]:
+    def on_batch(self, values: list[tuple[str, Batch]]) -> tuple[Iterable[tuple[int, PartBars]], bool]:
         out: list[tuple[int, PartBars]] = []
-        for batch in values:
+        for partition, batch in values:
             if batch.kind not in ("trades", "bars"):
                 continue
             for interval, builder in self._builders.items():
-                out += self._one(batch, interval, builder)
+                out += _close(partition, batch, interval, builder)
         return out, self.RETAIN
 
     @override
     def snapshot(self) -> bytes:
         builders = {us: builder.snapshot() for us, builder in self._builders.items()}
-        return msgspec.msgpack.encode(_State(builders, self._ended))
+        return msgspec.msgpack.encode(_State(builders))
 
-    def _one(self, batch: Batch, interval: int, builder: BarBuilder) -> list[tuple[int, PartBars]]:
-        before = builder.closed_to_us
-        closed = builder.add(_rows(batch, interval, builder), min(batch.watermark_us, FOREVER_US - 1))
-        if batch.end and batch.watermark_us >= FOREVER_US:
-            closed += builder.finish()
-        to_us = FOREVER_US if batch.watermark_us >= FOREVER_US else builder.closed_to_us
-        if to_us == before and not closed and not batch.end:
-            return []
-        bars = _concatenate([part for part in closed if len(part.end_us)])
-        return [(interval, PartBars(self._partition, bars, list(builder.names), to_us, batch.end))]
+
+def _close(partition: str, batch: Batch, interval: int, builder: BarBuilder) -> list[tuple[int, PartBars]]:
+    """Add a batch to one builder; return what that closes, if anything."""
+    before = builder.closed_to_us
+    closed = builder.add(_rows(batch, interval, builder), min(batch.watermark_us, FOREVER_US - 1))
+    if batch.end and batch.watermark_us >= FOREVER_US:
+        closed += builder.finish()
+    to_us = FOREVER_US if batch.watermark_us >= FOREVER_US else builder.closed_to_us
+    bars = _concatenate([part for part in closed if len(part.end_us)])
+    if to_us == before and bars is None and not batch.end:
+        return []
+    return [(interval, PartBars(partition, bars, list(builder.names), to_us))]
 
 
 def _rows(batch: Batch, interval: int, builder: BarBuilder) -> BarRows:

@@ -16,7 +16,7 @@ from connectors.clock import in_seconds
 from connectors.tables import BEHAVIOURS
 from flows.config import Behaviour
 from flows.fits import POLL_SECONDS
-from flows.items import Boundary, Halves, Int64, ShardLabels, ShardReady, Trained
+from flows.items import Boundary, Int64, ShardItem, ShardLabels, ShardReady, Timed, Trained
 from flows.ledger import bucket_us
 from flows.pool import InOrder, Pool
 from flows.results import Rows, make_rows
@@ -32,25 +32,25 @@ UNIT: Final = {"ethereum": 1e18, "bitcoin": 1e8}
 _NOISY_SHARE: Final = 0.01
 
 
-class PanesLogic(StatefulBatchLogic[Halves | Boundary, ShardReady, bytes]):
+class PanesLogic(StatefulBatchLogic[ShardItem, ShardReady, bytes]):
     """The panes of one shard; emits the shard's window at every boundary."""
 
-    def __init__(self, shard: int, config: Behaviour, state: bytes | None) -> None:
-        self._shard, self._keep_addresses = shard, config.write_entities
+    def __init__(self, config: Behaviour, state: bytes | None) -> None:
+        self._keep_addresses = config.write_entities
         longest = 31 * 86_400_000_000 if config.window is not None else config.window_us
         self._panes = PaneConfig(bucket_us=bucket_us(config), window_us=longest).build(state)
 
     @override
-    def on_batch(self, values: list[Halves | Boundary]) -> tuple[Iterable[ShardReady], bool]:
+    def on_batch(self, values: list[ShardItem]) -> tuple[Iterable[ShardReady], bool]:
         out: list[ShardReady] = []
         for value in values:
-            if isinstance(value, Halves):
-                self._panes.apply(value.edges)
+            if not isinstance(value.item, Boundary):
+                self._panes.apply(value.item)
                 continue
-            window = self._panes.window(value.start_us, value.end_us)
+            window = self._panes.window(value.item.start_us, value.item.end_us)
             addresses = self._panes.addresses(window.keys).to_pylist() if self._keep_addresses else None
-            out.append(ShardReady(value, self._shard, window, addresses))
-            self._panes.evict(value.start_us)
+            out.append(ShardReady(value.item, value.shard, window, addresses))
+            self._panes.evict(value.item.start_us)
         return out, self.RETAIN
 
     @override
@@ -74,7 +74,7 @@ def run_training(job: TrainJob) -> Trained:
     windows = [ready.window for ready in sorted(job.shards, key=lambda ready: ready.shard)]
     X = np.concatenate([features(window, UNIT[job.boundary.chain]) for window in windows])
     lifetime = np.concatenate([window.lifetime for window in windows])
-    transacted = float(X[:, TOTAL_VALUE].sum())
+    transacted = float(X[:, TOTAL_VALUE].sum()) / 2.0  # each transfer stands at two entities
     is_noisy = noisy(lifetime, X[:, TOTAL_VALUE], _NOISY_SHARE, transacted=transacted)
     kept = X[~is_noisy]
     degree, value = X[:, 0], X[:, TOTAL_VALUE]
@@ -96,7 +96,7 @@ def run_training(job: TrainJob) -> Trained:
     )
 
 
-class TrainLogic(StatefulBatchLogic[ShardReady, tuple[Trained, float], bytes]):
+class TrainLogic(StatefulBatchLogic[ShardReady, Timed, bytes]):
     """Waits for all shards of a boundary, then trains in the pool; results in order of ``as_of``."""
 
     def __init__(
@@ -114,7 +114,7 @@ class TrainLogic(StatefulBatchLogic[ShardReady, tuple[Trained, float], bytes]):
             self._schedule()
 
     @override
-    def on_batch(self, values: list[ShardReady]) -> tuple[Iterable[tuple[Trained, float]], bool]:
+    def on_batch(self, values: list[ShardReady]) -> tuple[Iterable[Timed], bool]:
         done = []
         self._waiting += values
         for shards in _complete(self._waiting):
@@ -122,18 +122,18 @@ class TrainLogic(StatefulBatchLogic[ShardReady, tuple[Trained, float], bytes]):
             done += self._jobs.put(job)
         done += self._jobs.ready()
         self._schedule()
-        return [(trained, seconds) for _, trained, seconds in done], self.RETAIN
+        return [Timed(trained, seconds) for _, trained, seconds in done], self.RETAIN
 
     @override
-    def on_notify(self) -> tuple[Iterable[tuple[Trained, float]], bool]:
+    def on_notify(self) -> tuple[Iterable[Timed], bool]:
         self._due = None
         done = self._jobs.ready()
         self._schedule()
-        return [(trained, seconds) for _, trained, seconds in done], self.RETAIN
+        return [Timed(trained, seconds) for _, trained, seconds in done], self.RETAIN
 
     @override
-    def on_eof(self) -> tuple[Iterable[tuple[Trained, float]], bool]:
-        return [(trained, seconds) for _, trained, seconds in self._jobs.drain()], self.RETAIN
+    def on_eof(self) -> tuple[Iterable[Timed], bool]:
+        return [Timed(trained, seconds) for _, trained, seconds in self._jobs.drain()], self.RETAIN
 
     @override
     def notify_at(self) -> dt.datetime | None:
@@ -170,8 +170,8 @@ class _Labelled:
 class ClassifyLogic(StatefulBatchLogic[ShardReady | Trained, ShardLabels | Rows, bytes]):
     """Gives each entity of one shard its behaviour, and remembers it for the transitions to the next window."""
 
-    def __init__(self, shard: int, window: str, write_entities: bool, state: bytes | None) -> None:
-        self._shard, self._window, self._write = shard, window, write_entities
+    def __init__(self, window: str, write_entities: bool, state: bytes | None) -> None:
+        self._window, self._write = window, write_entities
         self._ready: dict[int, ShardReady] = {}
         self._models: dict[int, Trained] = {}
         self._before: _Labelled | None = None
@@ -198,7 +198,7 @@ class ClassifyLogic(StatefulBatchLogic[ShardReady | Trained, ShardLabels | Rows,
         window = ready.window
         X = features(window, UNIT[ready.boundary.chain])
         if trained.model is None:
-            yield ShardLabels(ready.boundary, self._shard, np.zeros(4, np.int64), None)
+            yield ShardLabels(ready.boundary, ready.shard, np.zeros(4, np.int64), None)
             return
         labels, margin = trained.model.classify(X)
         quiet = noisy(window.lifetime, X[:, TOTAL_VALUE], _NOISY_SHARE, transacted=trained.transacted)
@@ -207,7 +207,7 @@ class ClassifyLogic(StatefulBatchLogic[ShardReady | Trained, ShardLabels | Rows,
         if self._before is not None:
             moved = transitions(self._before.keys, self._before.labels, window.keys, labels)
         self._before = _Labelled(window.keys, labels)
-        yield ShardLabels(ready.boundary, self._shard, shares(labels)[0], moved)
+        yield ShardLabels(ready.boundary, ready.shard, shares(labels)[0], moved)
         if self._write and ready.addresses is not None:
             yield self._rows(ready, X, labels, margin)
 

@@ -19,6 +19,7 @@ from msgspec import Meta, field
 
 from connectors.errors import ConfigError
 
+Chain: TypeAlias = Literal["ethereum", "bitcoin"]
 View: TypeAlias = Literal["comovement", "moments", "distribution", "shape"]
 Ratio: TypeAlias = Annotated[float, Meta(ge=0.0, le=1.0)]
 Positive: TypeAlias = Annotated[int, Meta(ge=1)]
@@ -150,7 +151,7 @@ class NamedPeriod(_Section, frozen=True):
 class Behaviour(_Section, frozen=True):
     """Windows and rules of the chain branch."""
 
-    chains: tuple[Literal["ethereum", "bitcoin"], ...] = ("ethereum",)
+    chains: tuple[Chain, ...] = ("ethereum",)
     window_days: Amount | None = None
     window: Literal["month"] | None = None
     refit_every_hours: Amount = 24.0
@@ -181,6 +182,8 @@ class Exchange(_Section, frozen=True):
     symbols: tuple[str, ...] = ()
     quote: str = "USDT"
     allowed_lateness_ms: Natural = 500
+    history_bars: Natural = 240
+    """Bars fetched at the first start beyond those that fill each window."""
 
 
 class Node(_Section, frozen=True):
@@ -189,6 +192,7 @@ class Node(_Section, frozen=True):
     chain: Literal["ethereum"] = "ethereum"
     websocket_url: str = "ws://127.0.0.1:8546"
     confirmations_final: Positive = 64
+    head_silence_seconds: Amount = 36.0
 
 
 class Feeds(_Section, frozen=True):

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from connectors.schema import Batch
 from models.bars import ClosedBars
 from models.behaviour import BehaviourModel
 from models.comovement import ComovementFit, FitInput
@@ -25,7 +26,6 @@ class PartBars:
     bars: ClosedBars | None
     names: list[str]
     closed_to_us: int
-    end: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,10 +72,11 @@ class Boundary:
 
 
 @dataclass(frozen=True, slots=True)
-class Halves:
-    """Half edges of one shard."""
+class ShardItem:
+    """Half edges of one shard, or a boundary for it."""
 
-    edges: HalfEdges
+    shard: int
+    item: HalfEdges | Boundary
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +101,22 @@ class Trained:
     exponent_degree: float
     exponent_value: float
     transacted: float
+
+
+@dataclass(frozen=True, slots=True)
+class Timed:
+    """What training found, and how long it took: the seconds enter ``timings`` alone."""
+
+    trained: Trained
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Priced:
+    """A batch of a partition with prices."""
+
+    partition: str
+    batch: Batch
 
 
 @dataclass(frozen=True, slots=True)

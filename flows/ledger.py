@@ -22,7 +22,7 @@ from typing_extensions import override
 
 from connectors.schema import FOREVER_US, Batch, Int64, time_us
 from flows.config import DAY_US, Behaviour
-from flows.items import Boundary, Halves
+from flows.items import Boundary, ShardItem
 from models import panes
 from models.addresses import SHARDS, hash_column
 from models.amounts import from_decimal128
@@ -52,8 +52,8 @@ class _State:
     ended: bool = False
 
 
-class LedgerLogic(StatefulBatchLogic[tuple[str, Batch], tuple[int, Halves | Boundary], bytes]):
-    """Cuts the transfers of one chain at boundaries; emits (shard, half edges) and (shard, boundary)."""
+class LedgerLogic(StatefulBatchLogic[tuple[str, Batch], ShardItem, bytes]):
+    """Cuts the transfers of one chain at boundaries; emits half edges and boundaries per shard."""
 
     def __init__(self, chain: str, config: Behaviour, partitions: Sequence[str], state: bytes | None) -> None:
         self._chain, self._config = chain, config
@@ -63,8 +63,8 @@ class LedgerLogic(StatefulBatchLogic[tuple[str, Batch], tuple[int, Halves | Boun
             raise ValueError(f"ledger state of schema {self._state.schema} does not fit schema {_SCHEMA}")
 
     @override
-    def on_batch(self, values: list[tuple[str, Batch]]) -> tuple[Iterable[tuple[int, Halves | Boundary]], bool]:
-        out: list[tuple[int, Halves | Boundary]] = []
+    def on_batch(self, values: list[tuple[str, Batch]]) -> tuple[Iterable[ShardItem], bool]:
+        out: list[ShardItem] = []
         for partition, batch in values:
             if batch.kind != "transfers":
                 continue
@@ -79,7 +79,7 @@ class LedgerLogic(StatefulBatchLogic[tuple[str, Batch], tuple[int, Halves | Boun
     def snapshot(self) -> bytes:
         return pickle.dumps(self._state)
 
-    def _advance(self) -> Iterator[tuple[int, Halves | Boundary]]:
+    def _advance(self) -> Iterator[ShardItem]:
         state = self._state
         if not self._begun():
             return
@@ -108,7 +108,7 @@ class LedgerLogic(StatefulBatchLogic[tuple[str, Batch], tuple[int, Halves | Boun
         state.next_us = (state.first_us // self._config.refit_us + 1) * self._config.refit_us
         return True
 
-    def _let_through(self, queue: _Queue) -> Iterator[tuple[int, Halves | Boundary]]:
+    def _let_through(self, queue: _Queue) -> Iterator[ShardItem]:
         """Pass on rows up to the first that reaches the next boundary."""
         state = self._state
         while queue.rows:
@@ -128,14 +128,14 @@ class LedgerLogic(StatefulBatchLogic[tuple[str, Batch], tuple[int, Halves | Boun
         """Return up to when this input is complete: a waiting row has reached the boundary."""
         return self._state.next_us if queue.rows else queue.watermark_us
 
-    def _end(self) -> Iterator[tuple[int, Halves | Boundary]]:
+    def _end(self) -> Iterator[ShardItem]:
         """Close the window at the last block of an input that has ended, unless a boundary just did."""
         state = self._state
         if not state.ended and state.last_us > state.fired_us:
             yield from self._fire(state.last_us, end_us=state.last_us + 1)
         state.ended = True
 
-    def _fire(self, as_of_us: int, end_us: int | None = None) -> Iterator[tuple[int, Halves | Boundary]]:
+    def _fire(self, as_of_us: int, end_us: int | None = None) -> Iterator[ShardItem]:
         state = self._state
         start_us, length_us = self._window(as_of_us)
         held_us = as_of_us - max(start_us, state.first_us)
@@ -148,7 +148,7 @@ class LedgerLogic(StatefulBatchLogic[tuple[str, Batch], tuple[int, Halves | Boun
         )
         state.fired_us = as_of_us
         for shard in range(SHARDS):
-            yield shard, boundary
+            yield ShardItem(shard, boundary)
 
     def _window(self, as_of_us: int) -> tuple[int, int]:
         """Return start (on a bucket) and length of the window that ends at ``as_of_us``."""
@@ -161,7 +161,7 @@ class LedgerLogic(StatefulBatchLogic[tuple[str, Batch], tuple[int, Halves | Boun
         following = (start + dt.timedelta(days=32)).replace(day=1)
         return round(start.timestamp() * 1e6), round((following - start).total_seconds() * 1e6)
 
-    def _halves(self, rows: pa.RecordBatch) -> Iterator[tuple[int, Halves]]:
+    def _halves(self, rows: pa.RecordBatch) -> Iterator[ShardItem]:
         rows = rows.filter(pc.is_in(rows.column("kind").cast(pa.utf8()), value_set=_TRADED))
         if not rows.num_rows:
             return
@@ -178,7 +178,7 @@ class LedgerLogic(StatefulBatchLogic[tuple[str, Batch], tuple[int, Halves | Boun
         ts_us = _block_us(rows)
         found = panes.split(hash_column(sender), hash_column(receiver), hi, lo, ts_us, sign, sender, receiver)
         for shard, edges in found.items():
-            yield shard, Halves(edges)
+            yield ShardItem(shard, edges)
 
 
 def bucket_us(config: Behaviour) -> int:

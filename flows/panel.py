@@ -106,7 +106,7 @@ class PanelLogic(StatefulBatchLogic[PartBars, PanelReady, bytes]):
                     parts.append((part.names, _rows(part.bars, slice(0, n))))
                 if n < len(part.bars.end_us):
                     rest = _rows(part.bars, slice(n, None))
-                    kept.append(PartBars(name, rest, part.names, part.closed_to_us, part.end))
+                    kept.append(PartBars(name, rest, part.names, part.closed_to_us))
             self._state.pending[name] = kept
         return _by_end(parts)
 
@@ -147,21 +147,20 @@ class PanelLogic(StatefulBatchLogic[PartBars, PanelReady, bytes]):
         window = self._panel.window()
         if not window.coin_ids:
             return
-        recent_ids, recent = self._panel.recent_presence(self._recent)
-        at = {coin: i for i, coin in enumerate(recent_ids)}
+        here = np.searchsorted(np.array(window.all_coin_ids), np.array(window.coin_ids))
         yield PanelReady(
             as_of_us=self._state.last_end_us,
             bar=self._panel.bars,
             input=FitInput(window.coin_ids, window.closes, window.market_cap),
             coverage=window.presence,
-            recent_coverage=np.array([recent[at[coin]] for coin in window.coin_ids]),
-            counts=self._counts(window.all_coin_ids, window.received),
+            recent_coverage=window.recent_presence(self._recent)[here],
+            counts=self._counts(window.all_coin_ids, window.received, window.expected),
         )
 
-    def _counts(self, coin_ids: tuple[str, ...], received: Int64) -> CoinCounts:
+    def _counts(self, coin_ids: tuple[str, ...], received: Int64, expected: int) -> CoinCounts:
         """Return the coverage ledger of the window: what came late or twice is remembered per bar."""
-        state, length = self._state, self._window.length_bars + 1
-        state.marks = [mark for mark in state.marks if mark[0] > self._panel.bars - length]
+        state = self._state
+        state.marks = [mark for mark in state.marks if mark[0] > self._panel.bars - expected]
         at = {coin: i for i, coin in enumerate(coin_ids)}
         late, duplicate = np.zeros(len(at), dtype=np.int64), np.zeros(len(at), dtype=np.int64)
         for _, coins, late_rows, duplicate_rows in state.marks:
@@ -169,7 +168,7 @@ class PanelLogic(StatefulBatchLogic[PartBars, PanelReady, bytes]):
                 if coin in at:
                     late[at[coin]] += n_late
                     duplicate[at[coin]] += n_duplicate
-        return CoinCounts(coin_ids, length, received, duplicate, late)
+        return CoinCounts(coin_ids, expected, received, duplicate, late)
 
 
 def _rows(bars: ClosedBars, which: slice | Int64) -> ClosedBars:

@@ -12,7 +12,7 @@ import json
 import os
 import shutil
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Final
@@ -68,6 +68,30 @@ def make_rows(table: str, columns: dict[str, Any]) -> Rows:
         else:
             arrays.append(pa.repeat(_scalar(value, field.type), n))
     return Rows(table, pa.RecordBatch.from_arrays(arrays, schema=schema))
+
+
+def event_rows(
+    where: dict[str, object],
+    kind: str,
+    evidence: Mapping[str, object],
+    coin_id: str | None = None,
+    shoal_from: int | None = None,
+    shoal_to: int | None = None,
+    margin: float | None = None,
+) -> Rows:
+    """Return one row of ``events``."""
+    return make_rows(
+        "events",
+        {
+            **where,
+            "kind": kind,
+            "coin_id": coin_id,
+            "shoal_from": shoal_from,
+            "shoal_to": shoal_to,
+            "margin": margin,
+            "evidence": json.dumps(evidence, sort_keys=True),
+        },
+    )
 
 
 def _is_column(value: object) -> bool:

@@ -1,0 +1,212 @@
+"""The command line: ``shoal``.
+
+Errors are one clear line and exit code 2; a stack trace only with ``--debug``. Heavy packages are imported by the
+command that needs them, so that ``--help`` and ``--version`` answer at once.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from connectors.errors import ConfigError, ShoalError
+from flows.pool import one_thread_each
+
+app = typer.Typer(
+    name="shoal",
+    help="Watches the structure of the crypto market as it changes: clusters of coins, behaviours of addresses.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+StateFolder = Annotated[Path, typer.Option(metavar="DIR", help="Journal, snapshots and results.")]
+ConfigFile = Annotated[Path | None, typer.Option("--config", "-c", metavar="FILE", help="Configuration (TOML).")]
+_SETTINGS = {"debug": False}
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version  # noqa: PLC0415
+
+        typer.echo(f"shoal {version('shoal')} (bytewax {version('bytewax')}, Python {sys.version.split()[0]})")
+        raise typer.Exit
+
+
+@app.callback()
+def _main(
+    _: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="A stack trace with an error, more log lines.")] = False,
+) -> None:
+    _SETTINGS["debug"] = debug
+    logging.basicConfig(
+        level=logging.DEBUG if debug else logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+    )
+
+
+@app.command(
+    epilog="Examples: [bold]shoal run[/] watches the built-in sandbox; [bold]shoal run --config examples/sandbox.toml "
+    "--listen 0.0.0.0:8787 --state /var/lib/shoal[/] keeps its state there."
+)
+def run(
+    config: ConfigFile = None,
+    branch: Annotated[str, typer.Option(metavar="market|chain|all", help="Which branch of the dataflow runs.")] = "all",
+    listen: Annotated[str, typer.Option(metavar="HOST:PORT", help="Where page, metrics and API are served.")] = (
+        "127.0.0.1:8787"
+    ),
+    state: StateFolder = Path("shoal-state"),
+    fresh: Annotated[bool, typer.Option("--fresh", help="Set the old state aside and begin anew.")] = False,
+) -> None:
+    """Run the live service; with no configuration it starts the sandbox and watches it."""
+    if branch not in ("market", "chain", "all"):
+        raise ConfigError("--branch", "", f"{branch!r} is no branch", "market, chain or all")
+    host, port = _address(listen)
+    from flows.service import RunOptions  # noqa: PLC0415
+    from flows.service import run as serve  # noqa: PLC0415
+
+    options = RunOptions(branch=branch, host=host, port=port, state=state, fresh=fresh, jobs=_cores())
+    serve(config, options, typer.echo)
+
+
+@app.command(
+    epilog="Examples: [bold]shoal replay prices.parquet --out results[/]; "
+    "[bold]shoal replay shoal-state/journal --out again --workers 2[/]. "
+    "The same command goes on with a replay that was interrupted."
+)
+def replay(
+    inputs: Annotated[list[Path], typer.Argument(metavar="INPUT...", help="Journals, files or folders of files.")],
+    out: Annotated[Path, typer.Option(metavar="DIR", help="The result folder.")],
+    config: ConfigFile = None,
+    workers: Annotated[int, typer.Option(min=1, help="Workers of the dataflow.")] = 1,
+    jobs: Annotated[int, typer.Option(min=0, help="Processes for fits; 0 = one per core.")] = 0,
+    chain: Annotated[str, typer.Option(metavar="NAME", help="The chain of transfers that do not name theirs.")] = "",
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what is in DIR.")] = False,
+    batch_rows: Annotated[int, typer.Option(min=1, help="Rows per batch; the results do not depend on it.")] = 8192,
+) -> None:
+    """Send journals or historical files through the same dataflow, into a result folder."""
+    from flows.config import Config, load  # noqa: PLC0415
+    from flows.replay import Interrupted, ReplayOptions, describe  # noqa: PLC0415
+    from flows.replay import replay as through  # noqa: PLC0415
+
+    settings = load(config) if config is not None else Config()
+    options = ReplayOptions(
+        workers=workers, jobs=jobs or _cores(), chain=chain, overwrite=overwrite, batch_rows=batch_rows
+    )
+    try:
+        rows = through(inputs, out, settings, options)
+    except Interrupted:
+        typer.echo(f"interrupted; the same command goes on in {out}", err=True)
+        raise typer.Exit(130) from None
+    typer.echo(describe(rows, out))
+
+
+@app.command(epilog="Example: [bold]shoal sandbox --exchange-port 9001 --node-port 9002 --truth truth.json[/]")
+def sandbox(
+    seed: Annotated[int, typer.Option(help="The world: the same seed is the same world.")] = 20210101,
+    exchange_port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 0,
+    node_port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 0,
+    speed: Annotated[float, typer.Option(help="Event seconds per second.")] = 1.0,
+    coins: Annotated[int, typer.Option(min=2, help="Coins beside the two stablecoins.")] = 40,
+    groups: Annotated[int, typer.Option(min=2, help="Groups of coins that move together.")] = 5,
+    truth: Annotated[Path | None, typer.Option(metavar="FILE", help="Where to write what is true.")] = None,
+) -> None:
+    """Run the local exchange and node alone, until Ctrl-C."""
+    import asyncio  # noqa: PLC0415
+
+    from connectors.sandbox.service import SandboxConfig, start  # noqa: PLC0415
+
+    async def serve() -> None:
+        running = await start(
+            SandboxConfig(
+                seed=seed,
+                exchange_port=exchange_port,
+                node_port=node_port,
+                speed=speed,
+                coins=coins,
+                groups=groups,
+                truth=truth,
+            )
+        )
+        urls = running.urls
+        typer.echo(
+            f"exchange {urls.exchange_ws_url} {urls.exchange_rest_url}\nnode {urls.node_ws_url} {urls.node_http_url}"
+        )
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await running.stop()
+
+    asyncio.run(serve())
+
+
+@app.command(epilog="Example: [bold]shoal doctor --config examples/sandbox.toml[/]")
+def doctor(
+    config: ConfigFile = None,
+    state: StateFolder = Path("shoal-state"),
+    listen: Annotated[
+        str, typer.Option(metavar="HOST:PORT", help="Where the service would listen.")
+    ] = "127.0.0.1:8787",
+) -> None:
+    """Check configuration, packages, disk, port and clocks, and say for each endpoint what could be reached."""
+    from flows.doctor import examine  # noqa: PLC0415
+
+    findings = examine(config, state, _address(listen))
+    for finding in findings:
+        typer.echo(f"{'ok  ' if finding.ok else 'FAIL'} {finding.what}: {finding.says}")
+    if not all(finding.ok for finding in findings):
+        raise typer.Exit(1)
+
+
+def _address(text: str) -> tuple[str, int]:
+    host, _, port = text.rpartition(":")
+    if not host or not port.isdigit() or int(port) > 65535:
+        raise ConfigError("--listen", "", f"{text!r} is not HOST:PORT", "write for example 127.0.0.1:8787")
+    return host.strip("[]"), int(port)
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _cause(error: BaseException) -> ShoalError | None:
+    """Find our own error in what the dataflow's engine has wrapped around it."""
+    seen: BaseException | None = error
+    while seen is not None:
+        if isinstance(seen, ShoalError):
+            return seen
+        seen = seen.__cause__ or seen.__context__
+    return None
+
+
+def main(arguments: list[str] | None = None) -> Any:
+    """Run the command line; errors of the tree become one line and exit code 2."""
+    one_thread_each()
+    return _reported(lambda: app(args=arguments, standalone_mode=True))
+
+
+def _reported(call: Callable[[], Any]) -> Any:
+    try:
+        return call()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+    except Exception as error:
+        found = _cause(error)
+        if found is None or _SETTINGS["debug"]:
+            raise
+        sys.stderr.write(f"shoal: {found}\n")
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,199 @@
+"""``shoal replay``: journals and historical files through the same dataflow, into a result folder."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import timedelta
+from importlib.metadata import version
+from pathlib import Path
+from types import FrameType
+
+from connectors.archives import Archive, Options, recognise_all
+from connectors.errors import InputError
+from connectors.journal import find_journals, read_meta
+from connectors.tables import Table, tables_of
+from flows.config import Config, Window, digest
+from flows.engine import execute
+from flows.monitor import Inputs, Running, build
+from flows.pool import Pool
+from flows.progress import progress_bars
+from flows.readers import BATCH_ROWS, Progress, archive_opener, journal_digest, journal_opener
+from flows.results import QUARANTINED, TIMINGS, ReplayFolder
+from flows.sinks import TableSink
+from flows.sources import Opener
+
+
+@dataclass(frozen=True, slots=True)
+class ReplayOptions:
+    """How a replay runs; only ``chain`` shows in the results."""
+
+    workers: int = 1
+    jobs: int = 1
+    chain: str = ""
+    overwrite: bool = False
+    batch_rows: int = BATCH_ROWS
+    epoch_seconds: float = 2.0
+
+
+@dataclass(slots=True)
+class _Plan:
+    """What was recognised: openers by branch and partition, and what identifies the inputs."""
+
+    market: dict[str, Opener] = field(default_factory=dict)
+    chains: dict[str, dict[str, Opener]] = field(default_factory=dict)
+    prices: dict[str, Opener] = field(default_factory=dict)
+    progress: list[Progress] = field(default_factory=list)
+    digests: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def tables(self) -> list[Table]:
+        tables = {table.name: table for table in (tables_of("market") if self.market else ())}
+        tables |= {table.name: table for table in (tables_of("chain") if self.chains else ())}
+        return [tables[name] for name in sorted(tables)]
+
+
+class Interrupted(Exception):  # noqa: N818 not an error: a person stopped the replay
+    """Raised in the main thread when the replay is told to stop."""
+
+
+def replay(inputs: Sequence[Path], out: Path, config: Config, options: ReplayOptions) -> dict[str, int]:
+    """Run a replay to its end, or go on with one that was interrupted; return rows per table.
+
+    Raises
+    ------
+    ShoalError
+        With a line that says which input or folder cannot be used, and why.
+    Interrupted
+        When SIGINT or SIGTERM came; the same call goes on where it stopped.
+    """
+    plan = _plan(inputs, config, options)
+    identity = {
+        "shoal": version("shoal"),
+        "configuration": digest(config),
+        "inputs": dict(sorted(plan.digests.items())),
+        "chain": options.chain,
+    }
+    folder = ReplayFolder(out, identity, plan.tables, overwrite=options.overwrite)
+    pool = Pool(options.jobs)
+    names = [table.name for table in (*plan.tables, TIMINGS, QUARANTINED)]
+    flow = build(
+        config,
+        Inputs(plan.market, plan.chains, plan.prices),
+        Running(
+            pool=pool,
+            live=False,
+            sink=TableSink(names, folder.work / "frames", None),
+            pending_fits=2 * options.jobs,
+        ),
+    )
+    try:
+        with _stoppable(), progress_bars(plan.progress, resumed=folder.resumed):
+            execute(flow, folder.recovery, options.epoch_seconds, options.workers)
+    finally:
+        pool.close()
+    return folder.finish()
+
+
+@contextmanager
+def _stoppable() -> Iterator[None]:
+    """Turn SIGINT and SIGTERM into :class:`Interrupted` while the dataflow runs."""
+
+    def stop(_signal: int, _frame: FrameType | None) -> None:
+        raise Interrupted
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _plan(inputs: Sequence[Path], config: Config, options: ReplayOptions) -> _Plan:
+    plan = _Plan()
+    archives: list[Archive] = []
+    for path in inputs:
+        journals = find_journals(path)
+        for folder in journals:
+            _add_journal(plan, folder, options)
+        if not journals:
+            archives += recognise_all(path)
+    transfers = [archive for archive in archives if archive.branch == "chain"]
+    prices = [archive for archive in archives if archive.branch == "market"]
+    for archive in transfers:
+        _add_transfers(plan, archive, options)
+    for archive in prices:
+        _add_prices(plan, archive, config, options, also_regime=bool(plan.chains) and not plan.prices)
+    if not plan.market and not plan.chains:
+        raise InputError(
+            ", ".join(map(str, inputs)), "holds prices of a price partition alone", "add the chain's or market's input"
+        )
+    return plan
+
+
+def _add_journal(plan: _Plan, folder: Path, options: ReplayOptions) -> None:
+    meta = read_meta(folder)
+    progress = Progress(meta.feed)
+    opener = journal_opener(folder, progress, options.batch_rows)
+    if meta.kind == "ethereum":
+        plan.chains.setdefault("ethereum", {})[meta.feed] = opener
+    elif meta.kind == "klines":
+        plan.prices[meta.feed] = opener
+    else:
+        plan.market[meta.feed] = opener
+    plan.progress.append(progress)
+    plan.digests[meta.feed] = journal_digest(folder)
+
+
+def _add_transfers(plan: _Plan, archive: Archive, options: ReplayOptions) -> None:
+    chains = archive.chains or (options.chain or "ethereum",)
+    if options.chain and options.chain not in chains:
+        raise InputError(str(archive.path), f"holds {', '.join(chains)} and not {options.chain}", "check --chain")
+    for chain in (options.chain,) if options.chain else chains:
+        if chain not in ("ethereum", "bitcoin"):
+            raise InputError(str(archive.path), f"is of the chain {chain!r}", "chains are ethereum and bitcoin")
+        name, progress = _register(plan, archive, chain)
+        opener = archive_opener(archive, Options(chain=chain), progress, options.batch_rows)
+        plan.chains.setdefault(chain, {})[name] = opener
+
+
+def _add_prices(plan: _Plan, archive: Archive, config: Config, options: ReplayOptions, *, also_regime: bool) -> None:
+    if archive.kind == "bars":
+        spacing = archive.open().spacing_us
+        for window in config.windows:
+            _check_interval(archive, spacing, window)
+    name, progress = _register(plan, archive, "")
+    plan.market[name] = archive_opener(archive, Options(), progress, options.batch_rows)
+    if also_regime:
+        plan.prices[name] = archive_opener(archive, Options(), Progress(name), options.batch_rows)
+
+
+def _check_interval(archive: Archive, spacing_us: int, window: Window) -> None:
+    if spacing_us > window.interval_us:
+        raise InputError(
+            str(archive.path),
+            f"has a row every {timedelta(microseconds=spacing_us)}, window {window.name!r} wants bars of "
+            f"{window.bar_interval}",
+            "bars cannot be finer than their table: choose a longer bar_interval",
+        )
+
+
+def _register(plan: _Plan, archive: Archive, chain: str) -> tuple[str, Progress]:
+    """Name an archive by its file and content, so that the name does not depend on where it lies."""
+    sha = archive.digest()
+    name = f"{archive.path.name}#{sha[:8]}" + (f":{chain}" if chain else "")
+    if name in plan.digests:
+        raise InputError(str(archive.path), "is given twice", "name each input once")
+    plan.digests[name] = sha
+    progress = Progress(archive.path.name)
+    plan.progress.append(progress)
+    return name, progress
+
+
+def describe(rows: dict[str, int], out: Path) -> str:
+    """Return the line that a finished replay prints."""
+    filled = {name: count for name, count in rows.items() if count and name != TIMINGS.name}
+    return f"{out}: " + ", ".join(f"{count:,} {name}" for name, count in sorted(filled.items()))

@@ -1,0 +1,203 @@
+"""``shoal run``: feeds, dataflow, board and HTTP server in one process, with a state folder that outlives it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import shutil
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from importlib.metadata import version
+from importlib.resources import files
+from pathlib import Path
+from types import FrameType
+from typing import Literal
+
+import msgspec
+from prometheus_client import CollectorRegistry
+
+from connectors.errors import StateError
+from connectors.sandbox.service import SandboxConfig, Urls, spawn
+from connectors.schema import time_us
+from connectors.tables import TABLES, tables_of
+from dashboards.board import Board
+from dashboards.server import Server
+from flows.config import Config, Exchange, Feeds, Node, digest, load
+from flows.engine import execute
+from flows.feeds import feeds_of, inputs_of
+from flows.monitor import Running, build, window_name
+from flows.pool import Pool
+from flows.results import QUARANTINED, TIMINGS, FolderLock, Rows
+from flows.sinks import TableSink, publish_frames
+from flows.sources import Stopped, Stopping
+
+_log = logging.getLogger("shoal")
+_STATE_VERSION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class RunOptions:
+    """How the service runs."""
+
+    branch: str = "all"
+    host: str = "127.0.0.1"
+    port: int = 8787
+    state: Path = Path("shoal-state")
+    fresh: bool = False
+    jobs: int = 1
+
+
+def run(config_path: Path | None, options: RunOptions, announce: Callable[[str], None]) -> None:
+    """Run until SIGINT or SIGTERM; a later call goes on where this one stopped.
+
+    Raises
+    ------
+    ShoalError
+        With one line for the person who called it.
+    """
+    with ExitStack() as stack:
+        lock = FolderLock(options.state)
+        stack.callback(lock.release)
+        config = load(config_path) if config_path is not None else _sandbox_config()
+        settings = digest(config)
+        _settle_state(options, settings)
+        board = Board()
+        server = Server(board, CollectorRegistry(), options.host, options.port)
+        host, port = server.start()
+        stack.callback(server.stop)
+        announce(f"listening on http://{host}:{port}")
+        if not config.feeds.exchanges and not config.feeds.nodes:
+            config = _with_sandbox(config, options.state, stack, announce)
+        _run_flow(config, options, board, stack, settings)
+    announce(f"stopped; the next run with --state {options.state} goes on from here")
+
+
+def _run_flow(config: Config, options: RunOptions, board: Board, stack: ExitStack, settings: str) -> None:
+    feeds = feeds_of(config, options.branch)
+    has = {feed.branch for feed in feeds}
+    results, frames = options.state / "results", options.state / "frames"
+    board.build(version("shoal"), version("bytewax"), settings[:12])
+    board.expect(
+        windows=[(w.name, [v for v in w.views if v == "comovement"]) for w in config.windows]
+        if "market" in has
+        else [],
+        chains=[(chain, window_name(config.behaviour)) for chain in config.behaviour.chains] if "chain" in has else [],
+        feeds=[feed.name for feed in feeds],
+        expose_coins={window.name for window in config.windows if window.expose_coins},
+    )
+    publish_frames(frames, results)
+    for problem in board.prime(results) if results.exists() else []:
+        _log.warning("earlier results are not shown: %s", problem)
+    stack.callback(publish_frames, frames, results)
+    pool = Pool(options.jobs)
+    stack.callback(pool.close)
+    stopping = Stopping()
+    branches: tuple[Literal["market", "chain"], ...] = ("market", "chain")
+    tables = {table.name for branch in branches if branch in has for table in tables_of(branch)}
+    flow = build(
+        config,
+        inputs_of(feeds, options.state, board, config.service.journal_segment_mib << 20),
+        Running(
+            pool=pool,
+            live=True,
+            sink=TableSink([*sorted(tables), TIMINGS.name, QUARANTINED.name], frames, results),
+            pending_fits=8,
+            stopping=stopping,
+            on_rows=_publisher(board),
+        ),
+    )
+    with _signals(stopping), contextlib.suppress(Stopped):
+        execute(flow, options.state / "recovery", config.service.epoch_seconds)
+
+
+def _publisher(board: Board) -> Callable[[object], None]:
+    """Return what hands result rows to the board."""
+
+    def publish(item: object) -> None:
+        if not isinstance(item, Rows):
+            return
+        if item.table == TIMINGS.name:
+            at_us = time_us(item.rows.column("as_of")).tolist()
+            jobs, seconds = item.rows.column("job").to_pylist(), item.rows.column("seconds").to_pylist()
+            for job, took, as_of_us in zip(jobs, seconds, at_us, strict=True):
+                board.job(job, took, as_of_us)
+        elif item.table in TABLES:
+            board.publish(item.table, item.rows)
+            if "as_of" in item.rows.schema.names and item.rows.num_rows and item.table in ("fits", "networks"):
+                branch = "market" if item.table == "fits" else "chain"
+                board.watermark(branch, int(time_us(item.rows.column("as_of")).max()))
+
+    return publish
+
+
+def _sandbox_config() -> Config:
+    with contextlib.ExitStack() as stack:
+        from importlib.resources import as_file  # noqa: PLC0415
+
+        return load(stack.enter_context(as_file(files("flows") / "sandbox.toml")))
+
+
+def _with_sandbox(config: Config, state: Path, stack: ExitStack, announce: Callable[[str], None]) -> Config:
+    """Start the sandbox in a process of its own and return the configuration that listens to it."""
+    process = spawn(SandboxConfig(seed=config.seed, truth=state / "truth.json"))
+    stack.callback(process.stop)
+    urls: Urls = process.urls
+    announce(f"sandbox: exchange {urls.exchange_ws_url}, node {urls.node_ws_url}, truth in {state / 'truth.json'}")
+    exchange = Exchange(websocket_url=urls.exchange_ws_url, rest_url=urls.exchange_rest_url)
+    node = Node(websocket_url=urls.node_ws_url, head_silence_seconds=10.0)
+    return msgspec.structs.replace(config, feeds=Feeds(exchanges=(exchange,), nodes=(node,)))
+
+
+def _settle_state(options: RunOptions, settings: str) -> None:
+    """Check that the state folder belongs to this configuration and version, or set the old state aside."""
+    note = options.state / "state.json"
+    wanted = {"version": _STATE_VERSION, "configuration": settings, "branch": options.branch}
+    if note.exists():
+        try:
+            found = json.loads(note.read_text(encoding="utf-8"))
+        except ValueError:
+            found = None
+        if found == wanted:
+            return
+        if not options.fresh:
+            raise StateError(
+                str(options.state),
+                "was made with another configuration, branch or version",
+                "choose another --state, or begin anew with --fresh (the old state is kept beside)",
+            )
+        _set_aside(options.state)
+    note.write_text(json.dumps(wanted, indent=2) + "\n", encoding="utf-8")
+
+
+def _set_aside(state: Path) -> None:
+    number = next(n for n in range(1, 10_000) if not (state / f"old-{n}").exists())
+    old = state / f"old-{number}"
+    old.mkdir()
+    for entry in sorted(state.iterdir()):
+        if entry.name != "lock" and not entry.name.startswith("old-"):
+            shutil.move(str(entry), str(old / entry.name))
+
+
+@contextmanager
+def _signals(stopping: Stopping) -> Iterator[None]:
+    """SIGINT and SIGTERM ask for a clean stop, a second one ends at once; SIGUSR1 is how the sources say: done."""
+
+    def ask(_signal: int, _frame: FrameType | None) -> None:
+        if stopping.requested:
+            raise Stopped
+        _log.info("stopping: waiting for the snapshot (again to stop at once)")
+        stopping.request()
+
+    def done(_signal: int, _frame: FrameType | None) -> None:
+        raise Stopped
+
+    handlers = {signal.SIGINT: ask, signal.SIGTERM: ask, signal.SIGUSR1: done}
+    before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
