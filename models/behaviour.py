@@ -145,7 +145,7 @@ class BehaviourModel:
         """
         if X.ndim != 2 or X.shape[1] != len(FEATURES):
             raise ValueError(f"features must be [n, {len(FEATURES)}], not {list(X.shape)}")
-        labels, margin = _classify(
+        labels, margin = classify_rows(
             np.ascontiguousarray(X, dtype=np.float64), self.columns, self.mean, self.scale,
             self.classes, self.weights, self.bias, self.one_against_one,
         )  # fmt: skip
@@ -181,7 +181,8 @@ def _by_height(score, c):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True)
-def _classify(X, columns, mean, scale, classes, weights, bias, one_against_one):  # type: ignore[no-untyped-def]
+def classify_rows(X, columns, mean, scale, classes, weights, bias, one_against_one):  # type: ignore[no-untyped-def]
+    """Label rows by linear scores of their standardised log form, one row at a time: no sum depends on the others."""
     n, d, c = X.shape[0], columns.size, classes.size
     labels, margin = np.full(n, classes[0], np.int8), np.full(n, np.nan, np.float64)
     if c == 1:
