@@ -15,7 +15,7 @@ from connectors.sandbox.clock import Clock
 from connectors.sandbox.faults import Faults
 from connectors.sandbox.market import Market, Trades
 from connectors.sandbox.rest import WEIGHT_PER_MINUTE, WEIGHTS, RestApi
-from connectors.sandbox.wire import CLOSING, Peer, RateLimit, pump
+from connectors.sandbox.wire import CLOSING, Peer, RateLimit, background, pump
 
 log = logging.getLogger(__name__)
 
@@ -49,7 +49,7 @@ class Exchange:
         self.application.cleanup_ctx.append(self._lifetime)
 
     async def _lifetime(self, _: web.Application) -> AsyncGenerator[None, None]:
-        publisher = asyncio.create_task(self._publish())
+        publisher = background(self._publish(), "publisher")
         yield
         publisher.cancel()
         await asyncio.gather(publisher, return_exceptions=True)

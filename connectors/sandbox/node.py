@@ -16,7 +16,7 @@ from connectors.sandbox.clock import Clock
 from connectors.sandbox.draws import digest
 from connectors.sandbox.faults import Faults
 from connectors.sandbox.ledger import Block, Ledger
-from connectors.sandbox.wire import CLOSING, Peer, pump
+from connectors.sandbox.wire import CLOSING, Peer, background, pump
 
 MAX_BATCH: Final = 1000
 MAX_MESSAGE: Final = 32 * 2**20
@@ -145,7 +145,7 @@ class Node:
         self.application.cleanup_ctx.append(self._lifetime)
 
     async def _lifetime(self, _: web.Application) -> AsyncGenerator[None, None]:
-        announcer = asyncio.create_task(self._announce())
+        announcer = background(self._announce(), "announcer")
         yield
         announcer.cancel()
         await asyncio.gather(announcer, return_exceptions=True)

@@ -180,7 +180,7 @@ def spawn(config: SandboxConfig) -> SandboxProcess:
     """
     context = multiprocessing.get_context("spawn")
     here, there = context.Pipe()
-    process = context.Process(target=run_process, args=(msgspec.json.encode(config), there), daemon=True)
+    process = context.Process(target=run_process, args=(config, there), daemon=True)
     process.start()
     there.close()
     kind, text = "died", "the process ended before it was ready"
@@ -201,11 +201,11 @@ def spawn(config: SandboxConfig) -> SandboxProcess:
     raise ServiceError("sandbox", text)
 
 
-def run_process(config: bytes, pipe: Connection) -> None:
+def run_process(config: SandboxConfig, pipe: Connection) -> None:
     """Run a sandbox until the pipe closes: what the child process does."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides
     _die_with_parent()
-    asyncio.run(_run(msgspec.json.decode(config, type=SandboxConfig), pipe))
+    asyncio.run(_run(config, pipe))
 
 
 async def _run(config: SandboxConfig, pipe: Connection) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from typing import Final
+from collections.abc import Coroutine
+from typing import Any, Final
 
 from aiohttp import WSMsgType, web
 
@@ -105,9 +106,21 @@ def pump(peer: Peer, every_s: float | None, patience_s: float) -> list[asyncio.T
     return tasks
 
 
-async def _quietly(job: asyncio.Future[None] | object) -> None:
+async def _quietly(job: Coroutine[Any, Any, None]) -> None:
     """Run a peer's job; a connection that goes away ends it."""
     try:
-        await job  # type: ignore[misc]
-    except (ConnectionError, RuntimeError) as error:
+        await job
+    except ConnectionError as error:
         log.debug("connection gone: %s", error)
+
+
+def background(job: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
+    """Start a task that should never end by itself; if it fails, that is logged at once."""
+    task = asyncio.create_task(job, name=name)
+    task.add_done_callback(_report)
+    return task
+
+
+def _report(task: asyncio.Task[None]) -> None:
+    if not task.cancelled() and task.exception() is not None:
+        log.error("the sandbox's %s has failed", task.get_name(), exc_info=task.exception())
