@@ -95,7 +95,8 @@ def _codes(column: pa.DictionaryArray, builder: BarBuilder) -> Int64:
     lookup = np.zeros(len(column.dictionary), dtype=np.int64)
     if len(used):
         lookup[used] = builder.codes(column.dictionary.take(pa.array(used)).to_pylist())
-    return lookup[column.indices.to_numpy(zero_copy_only=False)]
+    codes: Int64 = lookup[column.indices.to_numpy(zero_copy_only=False)]
+    return codes
 
 
 def _ints(rows: pa.RecordBatch, name: str) -> Int64:

@@ -14,7 +14,7 @@ from typing_extensions import override
 
 from connectors.clock import in_seconds
 from connectors.tables import BEHAVIOURS
-from flows.config import Behaviour
+from flows.config import Behaviour, Chain
 from flows.fits import POLL_SECONDS
 from flows.items import Boundary, Int64, ShardItem, ShardLabels, ShardReady, Timed, Trained
 from flows.ledger import bucket_us
@@ -100,7 +100,7 @@ class TrainLogic(StatefulBatchLogic[ShardReady, Timed, bytes]):
     """Waits for all shards of a boundary, then trains in the pool; results in order of ``as_of``."""
 
     def __init__(
-        self, pool: Pool, config: Behaviour, chain: str, seed: int, most: int, live: bool, state: bytes | None
+        self, pool: Pool, config: Behaviour, chain: Chain, seed: int, most: int, live: bool, state: bytes | None
     ) -> None:
         self._config, self._seed, self._live = config, seed, live
         self._behaviour = BehaviourConfig(chain=chain, feature_set=config.feature_set, seed=seed)

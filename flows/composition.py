@@ -15,7 +15,7 @@ from connectors.schema import Batch, time_us
 from connectors.tables import BEHAVIOURS
 from flows.config import DAY_US, Behaviour, interval_us
 from flows.items import Float64, Int64, Priced, ShardLabels, Timed, Trained
-from flows.results import Rows, event_rows, make_rows
+from flows.results import Rows, drift_rows, event_rows, make_rows
 from models.addresses import SHARDS
 from models.composition import entropy, jensen_shannon
 from models.detectors import DetectorConfig
@@ -33,7 +33,7 @@ class _State:
     closes: dict[int, float] = field(default_factory=dict)
     price_watermarks_us: dict[str, int] = field(default_factory=dict)
     shares: Float64 | None = None
-    regime: str = ""
+    regime: str = "unknown"
     detector: bytes | None = None
 
 
@@ -151,7 +151,7 @@ class ComposeLogic(StatefulBatchLogic[ShardLabels | Timed | Priced, Rows, bytes]
         if regime != self._state.regime:
             evidence = {
                 "asset": self._chain,
-                "before": self._state.regime or None,
+                "before": self._state.regime,
                 "closes": len(closes),
                 "now": regime,
             }
@@ -187,7 +187,7 @@ class ComposeLogic(StatefulBatchLogic[ShardLabels | Timed | Priced, Rows, bytes]
         for name, value in zip(BEHAVIOURS, share.tolist(), strict=True):
             alarm = self._detector.update(name, value)
             if alarm is not None:
-                yield event_rows(self._where(at), "drift", {"series": f"share of {name}", **alarm.evidence()})
+                yield drift_rows(self._where(at), f"share of {name}", alarm)
 
     def _transitions(self, at: dict[str, object], moved: Int64) -> Rows:
         names = [*BEHAVIOURS, _ABSENT]

@@ -20,6 +20,7 @@ from msgspec import Meta, field
 from connectors.errors import ConfigError
 
 Chain: TypeAlias = Literal["ethereum", "bitcoin"]
+CHAINS: Final[tuple[Chain, ...]] = ("ethereum", "bitcoin")
 View: TypeAlias = Literal["comovement", "moments", "distribution", "shape"]
 Ratio: TypeAlias = Annotated[float, Meta(ge=0.0, le=1.0)]
 Positive: TypeAlias = Annotated[int, Meta(ge=1)]

@@ -13,7 +13,7 @@ from connectors.exchanges.klines import KlinesConfig
 from connectors.feed import CoreConfig, LiveFeed, meta_of
 from connectors.session import Session, SessionConfig
 from dashboards.board import Board
-from flows.config import Config, Exchange, Node, interval_us
+from flows.config import Chain, Config, Exchange, Node, interval_us
 from flows.monitor import Inputs
 from flows.readers import LiveInput
 from flows.sources import Opener, Position, Reader
@@ -48,7 +48,7 @@ def inputs_of(feeds: list[Feed], state: Path, board: Board, segment_bytes: int) 
     inputs: dict[str, dict[str, Opener]] = {"market": {}, "chain": {}, "prices": {}}
     for feed in feeds:
         inputs[feed.branch][feed.name] = _opener(feed, state / "journal" / feed.name, board, segment_bytes)
-    chains = {"ethereum": inputs["chain"]} if inputs["chain"] else {}
+    chains: dict[Chain, dict[str, Opener]] = {"ethereum": inputs["chain"]} if inputs["chain"] else {}
     return Inputs(market=inputs["market"], chains=chains, prices=inputs["prices"])
 
 

@@ -13,7 +13,7 @@ from typing_extensions import override
 
 from flows.config import Config, Window
 from flows.items import Fitted, Float64, Int64, PanelReady
-from flows.results import Rows, event_rows, make_rows
+from flows.results import Rows, drift_rows, event_rows, make_rows
 from models.comovement import ComovementFit
 from models.detectors import DetectorConfig
 from models.embedding import align
@@ -152,7 +152,7 @@ class MembersLogic(StatefulBatchLogic[Fitted, Rows, bytes]):
         )
         alarm = self._detector.update("ari", columns["ari"])
         if alarm is not None:
-            yield event_rows(where, "drift", {"series": "ari", **alarm.evidence()})
+            yield drift_rows(where, "ari", alarm)
 
     def _map(self, at: dict[str, object], fit: ComovementFit) -> Iterator[Rows]:
         """Turn the map so that it lies like the one before."""

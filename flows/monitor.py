@@ -18,7 +18,7 @@ from connectors.schema import Batch
 from flows.bars import BarsLogic
 from flows.behaviour import ClassifyLogic, PanesLogic, TrainLogic
 from flows.composition import ComposeLogic
-from flows.config import Behaviour, Config, Window
+from flows.config import Behaviour, Chain, Config, Window
 from flows.fits import FitLogic
 from flows.items import PanelReady, PartBars, Priced, ShardLabels, Timed
 from flows.ledger import LedgerLogic
@@ -41,7 +41,7 @@ class Inputs:
     """What the dataflow reads, by partition name; a branch without inputs is not built."""
 
     market: Mapping[str, Opener] = field(default_factory=dict)
-    chains: Mapping[str, Mapping[str, Opener]] = field(default_factory=dict)
+    chains: Mapping[Chain, Mapping[str, Opener]] = field(default_factory=dict)
     prices: Mapping[str, Opener] = field(default_factory=dict)
 
 
@@ -133,10 +133,10 @@ def _window(
         fits = op.stateful_batch(
             f"fit_{name}_{view}",
             panels,
-            lambda state, work=work: FitLogic(running.pool, work, running.pending_fits, running.live, state),
+            functools.partial(FitLogic, running.pool, work, running.pending_fits, running.live),
         )
         members = op.stateful_batch(
-            f"members_{name}_{view}", fits, lambda state, view=view: MembersLogic(window, view, config, state)
+            f"members_{name}_{view}", fits, functools.partial(MembersLogic, window, view, config)
         )
         rows.append(op.map(f"rows_{name}_{view}", members, _value))
     return rows
@@ -154,7 +154,7 @@ def _chains(flow: Dataflow, config: Config, inputs: Inputs, running: Running) ->
 
 def _chain(
     flow: Dataflow,
-    chain: str,
+    chain: Chain,
     config: Config,
     inputs: Inputs,
     prices: Stream[tuple[str, Batch]] | None,

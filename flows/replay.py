@@ -15,7 +15,7 @@ from connectors.archives import Archive, Options, recognise_all
 from connectors.errors import InputError
 from connectors.journal import find_journals, read_meta
 from connectors.tables import Table, tables_of
-from flows.config import Config, Window, digest
+from flows.config import CHAINS, Chain, Config, Window, digest
 from flows.engine import execute
 from flows.monitor import Inputs, Running, build
 from flows.pool import Pool
@@ -43,7 +43,7 @@ class _Plan:
     """What was recognised: openers by branch and partition, and what identifies the inputs."""
 
     market: dict[str, Opener] = field(default_factory=dict)
-    chains: dict[str, dict[str, Opener]] = field(default_factory=dict)
+    chains: dict[Chain, dict[str, Opener]] = field(default_factory=dict)
     prices: dict[str, Opener] = field(default_factory=dict)
     progress: list[Progress] = field(default_factory=list)
     digests: dict[str, str] = field(default_factory=dict)
@@ -152,9 +152,10 @@ def _add_transfers(plan: _Plan, archive: Archive, options: ReplayOptions) -> Non
     chains = archive.chains or (options.chain or "ethereum",)
     if options.chain and options.chain not in chains:
         raise InputError(str(archive.path), f"holds {', '.join(chains)} and not {options.chain}", "check --chain")
-    for chain in (options.chain,) if options.chain else chains:
-        if chain not in ("ethereum", "bitcoin"):
-            raise InputError(str(archive.path), f"is of the chain {chain!r}", "chains are ethereum and bitcoin")
+    for name_of_chain in (options.chain,) if options.chain else chains:
+        chain = next((known for known in CHAINS if known == name_of_chain), None)
+        if chain is None:
+            raise InputError(str(archive.path), f"is of the chain {name_of_chain!r}", "chains are ethereum and bitcoin")
         name, progress = _register(plan, archive, chain)
         opener = archive_opener(archive, Options(chain=chain), progress, options.batch_rows)
         plan.chains.setdefault(chain, {})[name] = opener

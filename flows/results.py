@@ -23,6 +23,7 @@ import pyarrow.parquet as pq
 from connectors.errors import StateError
 from connectors.schema import QUARANTINE, TIME
 from connectors.tables import TABLES, Table
+from models.detectors import Alarm
 
 ROW_GROUP: Final = 131_072
 MANIFEST: Final = "manifest.json"
@@ -92,6 +93,17 @@ def event_rows(
             "evidence": json.dumps(evidence, sort_keys=True),
         },
     )
+
+
+def drift_rows(where: dict[str, object], series: str, alarm: Alarm) -> Rows:
+    """Return the ``drift`` event of a detector's alarm."""
+    evidence = {
+        "series": series,
+        "before": round(alarm.before, 6),
+        "after": round(alarm.after, 6),
+        "width": alarm.width,
+    }
+    return event_rows(where, "drift", evidence)
 
 
 def _is_column(value: object) -> bool:
