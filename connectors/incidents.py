@@ -8,6 +8,9 @@ import pyarrow as pa
 
 from connectors.schema import GAPS, QUARANTINE, Batch
 
+UNREADABLE: Final = (ValueError, RecursionError)
+"""What decoding a peer's message may raise: it is no such message, or it is nested to exhaust the stack."""
+
 _DETAIL: Final = 200
 
 

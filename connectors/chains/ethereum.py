@@ -27,7 +27,7 @@ from connectors.chains.blocks import (
     transfers_to_arrow,
 )
 from connectors.chains.requests import Envelope, Probe, Request, RequestKind, RpcError, decode_message, encode_call
-from connectors.incidents import Incidents
+from connectors.incidents import UNREADABLE, Incidents
 from connectors.records import Action, FeedStats, Reconnect, Record, Send
 from connectors.schema import Batch
 
@@ -197,7 +197,7 @@ class EthereumCore:
     def _on_message(self, body: bytes) -> None:
         try:
             envelopes = decode_message(body)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        except UNREADABLE as error:
             self._reject("message", f"cannot be read: {error}", body)
             return
         for envelope in envelopes:
@@ -214,7 +214,7 @@ class EthereumCore:
     def _on_note(self, text: msgspec.Raw) -> None:
         try:
             height, own, _, time_us = parse_header(text)
-        except (msgspec.DecodeError, ValueError) as error:
+        except UNREADABLE as error:
             self._reject("newHeads", str(error), bytes(text))
             return
         self._on_head(_Head(height, own, time_us))
@@ -232,7 +232,7 @@ class EthereumCore:
         else:
             try:
                 self._take(request, text)
-            except (msgspec.DecodeError, ValueError) as problem:
+            except UNREADABLE as problem:
                 self._reject(request.kind, str(problem), bytes(text))
                 error = RpcError(0, str(problem))
         if error is not None and not self._retry(request):

@@ -14,31 +14,29 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Annotated, Final
+from typing import Final
 
 import msgspec
-from msgspec import Meta
 
 from connectors.exchanges.binance_rest import (
     KlineFetcher,
     KlineJob,
     KlineState,
     Listed,
-    VenueTime,
     bars_of,
     parse_exchange_info,
     venue_step_us,
     venue_us,
 )
+from connectors.exchanges.binance_ws import STREAMS_MOST, Subscriptions, Trade, decode_control, decode_trade, stream_url
 from connectors.exchanges.gaps import Gap, aggregate_trades
 from connectors.exchanges.trades import TradeRows, Watermark, names_of
-from connectors.incidents import Incidents
-from connectors.records import Action, FeedStats, Fetch, Reconnect, Record, Send
+from connectors.incidents import UNREADABLE, Incidents
+from connectors.records import Action, FeedStats, Fetch, Reconnect, Record
 from connectors.schema import Batch
 
 VENUE: Final = "binance"
-STREAMS_PER_MESSAGE: Final = 200
-STREAMS_MOST: Final = 1024  # on one connection
+__all__ = ["VENUE", "BinanceConfig", "BinanceCore", "stream_url"]
 _SECOND: Final = 1_000_000
 _DAY: Final = 86_400 * _SECOND
 _NEVER: Final = 1 << 62
@@ -67,40 +65,6 @@ class BinanceConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     held_most: int = 500_000
 
 
-class _Trade(msgspec.Struct, gc=False):
-    s: str
-    t: Annotated[int, Meta(ge=0, le=2**62)]
-    p: float
-    q: float
-    T: VenueTime
-    m: bool
-
-
-class _Message(msgspec.Struct, gc=False):
-    data: _Trade
-
-
-class _Fault(msgspec.Struct):
-    code: int = 0
-    msg: str = ""
-
-
-class _Control(msgspec.Struct):
-    """Anything but a trade: an ack, an error in either of its two forms, another stream."""
-
-    stream: str | None = None
-    id: int | str | None = None
-    code: int | None = None
-    msg: str = ""
-    error: _Fault | None = None
-    e: str | None = None
-
-
-class _Subscription(msgspec.Struct):
-    names: list[str]
-    sent_us: int
-
-
 class _State(msgspec.Struct):
     """Everything that decisions depend on."""
 
@@ -111,9 +75,7 @@ class _State(msgspec.Struct):
     offset_us: int = 0  # the venue's clock less ours
     open_us: int = -1  # -1: not connected
     reconnecting: bool = False
-    unsent: list[list[str]] = []
-    awaiting: dict[int, _Subscription] = {}
-    next_id: int = 1
+    subscriptions: Subscriptions = msgspec.field(default_factory=Subscriptions)
     last_data_us: int = 0
     watermark_us: int = 0
     newest_us: int = 0  # newest event, and when it came
@@ -132,15 +94,6 @@ class _State(msgspec.Struct):
     gaps: dict[str, Gap] = {}
     held: TradeRows = msgspec.field(default_factory=TradeRows)
     fills: TradeRows = msgspec.field(default_factory=TradeRows)
-
-
-_trade = msgspec.json.Decoder(_Message, strict=False)  # prices are strings
-_control = msgspec.json.Decoder(_Control)
-
-
-def stream_url(base: str) -> str:
-    """Return the address of the combined streams below a websocket base address."""
-    return base.rstrip("/") + "/stream"
 
 
 class BinanceCore:
@@ -193,8 +146,8 @@ class BinanceCore:
             kind = record.kind
             if kind == "msg":
                 try:
-                    trade = _trade.decode(record.body).data
-                except (msgspec.DecodeError, UnicodeDecodeError):
+                    trade = decode_trade(record.body)
+                except UNREADABLE:
                     self._on_other(record)
                 else:
                     self._on_trade(record, trade)
@@ -227,7 +180,7 @@ class BinanceCore:
 
     # trades
 
-    def _on_trade(self, record: Record, trade: _Trade) -> None:
+    def _on_trade(self, record: Record, trade: Trade) -> None:
         s = self._s
         at = self._index.get(trade.s, -1)
         us, now = venue_us(trade.T), record.t_us
@@ -275,11 +228,11 @@ class BinanceCore:
     def _on_other(self, record: Record) -> None:
         s = self._s
         try:
-            message = _control.decode(record.body)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            message = decode_control(record.body)
+        except UNREADABLE as error:
             self._reject(record, "message", f"cannot be read: {error}")
             return
-        fault = message.error or (_Fault(message.code, message.msg) if message.code is not None else None)
+        fault = message.fault
         if message.stream is not None:
             if message.stream.endswith("@trade"):
                 self._reject(record, "message", "not a trade")
@@ -287,30 +240,22 @@ class BinanceCore:
                 self._reconnect("server_shutdown")
             else:
                 s.stats.unknown += 1
-        elif isinstance(message.id, int) and message.id in s.awaiting:
-            subscription = s.awaiting.pop(message.id)
+        elif isinstance(message.id, int) and s.subscriptions.answered(message.id, fault is not None):
             if fault is not None:
                 self._reject(record, "id", f"subscription refused: {fault.msg}")
-                self._halve(subscription.names)
             self._check_live(record.t_us)
         elif fault is not None:
             self._reject(record, "code", f"error {fault.code}: {fault.msg}")
         else:
             s.stats.unknown += 1
 
-    def _halve(self, names: list[str]) -> None:
-        """Ask for both halves of a refused subscription, so that one bad name costs itself alone."""
-        if len(names) > 1:
-            middle = len(names) // 2
-            self._s.unsent += [names[:middle], names[middle:]]
-
     # the connection
 
     def _on_open(self, now: int) -> None:
         s = self._s
         s.open_us = now
-        s.unsent, s.awaiting, s.reconnecting = [], {}, False
-        s.stats.up = False
+        s.subscriptions.begin([])
+        s.reconnecting, s.stats.up = False, False
         if not s.listed:
             self._ask_symbols()
             return
@@ -327,24 +272,13 @@ class BinanceCore:
         self._actions.append(Fetch(f"info/{attempts}", "/api/v3/exchangeInfo", None, delay))
 
     def _subscribe(self, now: int) -> None:
-        s = self._s
-        names = [f"{item.venue.lower()}@trade" for item in s.listed]
-        s.unsent = [names[at : at + STREAMS_PER_MESSAGE] for at in range(0, len(names), STREAMS_PER_MESSAGE)]
-        self._send_next(now)
-
-    def _send_next(self, now: int) -> None:
-        """Send one SUBSCRIBE; the others follow, one a tick: the venue takes five messages a second, pings too."""
-        s = self._s
-        if s.unsent and s.open_us >= 0 and not s.reconnecting:
-            names = s.unsent.pop(0)
-            request = {"method": "SUBSCRIBE", "params": names, "id": s.next_id}
-            self._actions.append(Send(msgspec.json.encode(request).decode()))
-            s.awaiting[s.next_id] = _Subscription(names, now)
-            s.next_id += 1
+        if self._s.open_us >= 0:
+            self._s.subscriptions.begin([f"{item.venue.lower()}@trade" for item in self._s.listed])
+            self._actions += self._s.subscriptions.send_next(now)
 
     def _check_live(self, now: int) -> None:
         s = self._s
-        if s.unsent or s.awaiting:
+        if not s.subscriptions.complete:
             return
         s.stats.up, s.last_data_us = True, now
         if self.config.history and s.history_until_us < 0:
@@ -360,18 +294,20 @@ class BinanceCore:
         reason = record.body.partition(b":")[0].decode("utf-8", "replace")
         s.stats.reconnects[reason] = s.stats.reconnects.get(reason, 0) + 1
         s.stats.up = False
-        s.open_us, s.unsent, s.awaiting = -1, [], {}
+        s.open_us = -1
+        s.subscriptions.begin([])
 
     def _on_tick(self, now: int) -> None:
         s, config = self._s, self.config
-        self._send_next(now)
-        if any(now - sent.sent_us > config.ack_deadline_us for sent in s.awaiting.values()):
+        if not s.reconnecting:
+            self._actions += s.subscriptions.send_next(now)
+        if s.subscriptions.overdue(now, config.ack_deadline_us):
             self._reconnect("no_ack")
         elif s.stats.up and now - s.last_data_us > config.silence_us:
             self._reconnect("silence")
         elif s.stats.up and now - s.open_us > config.roll_us:
             self._reconnect("roll")  # the venue ends a connection after 24 hours
-        if 0 < s.history_until_us < now:
+        if 0 < s.history_until_us <= now:
             self._end_history(now)
         self._try_gate(now)
         self._pass_time(now)
@@ -414,7 +350,7 @@ class BinanceCore:
         if not problem:
             try:
                 listed, missing, now = parse_exchange_info(record.body, self.config.symbols, self.config.quote)
-            except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            except UNREADABLE as error:
                 problem = str(error)
         if problem:
             self._reject(record, "exchangeInfo", problem)
@@ -505,7 +441,7 @@ class BinanceCore:
         gap = s.gaps[record.tag]
         try:
             rows, more = aggregate_trades(gap, record)
-        except (msgspec.DecodeError, UnicodeDecodeError, ValueError) as error:
+        except UNREADABLE as error:
             self._reject(record, "aggTrades", str(error))
             rows, more = TradeRows(), gap.fail()
         s.fills.extend(rows)

@@ -16,6 +16,7 @@ import pyarrow as pa
 from msgspec import Meta
 
 from connectors.errors import ConfigError
+from connectors.incidents import UNREADABLE
 from connectors.records import Fetch, Record
 from connectors.schema import BARS, FLAG_BACKFILL, times
 
@@ -197,7 +198,7 @@ class KlineFetcher:
         if not problem:
             try:
                 page = _klines.decode(record.body)
-            except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            except UNREADABLE as error:
                 problem = str(error)
         if problem:
             job.attempts += 1

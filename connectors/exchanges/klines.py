@@ -23,7 +23,7 @@ from connectors.exchanges.binance_rest import (
     parse_exchange_info,
     venue_step_us,
 )
-from connectors.incidents import Incidents
+from connectors.incidents import UNREADABLE, Incidents
 from connectors.records import Action, FeedStats, Fetch, Record
 from connectors.schema import Batch, time_us
 
@@ -150,7 +150,7 @@ class KlinesCore:
         if not problem:
             try:
                 listed, missing, now = parse_exchange_info(record.body, self.config.symbols, "")
-            except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            except UNREADABLE as error:
                 problem = str(error)
         if problem:
             s.stats.parse_errors += 1
