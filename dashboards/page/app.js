@@ -57,6 +57,7 @@ async function readMarket() {
   Object.assign(state, { map: market, drift: moved.points });
   palette.assign([...market.coins.map((c) => c.shoal), ...shoals.shoals.map((s) => s.shoal)]);
   map.show(market);
+  if (palette.changed) events.show(events.events);
   const names = labels(market.coins.map((c) => c.coin_id));
   shoalTable($("shoals"), shoals.shoals, palette, names, map, pick);
   $("map-note").textContent = market.as_of ? `Coins that move together lie together; fit of ${when(market.as_of, null)} UTC` : "Coins that move together lie together";

@@ -31,7 +31,7 @@ class Chart {
     const ink = colour("faint"), grid = { stroke: colour("grid"), width: 1 };
     const shared = { stroke: ink, font: "11px Inter, sans-serif", ticks: { show: false } };
     return [
-      { ...shared, grid: { show: false }, space: 76, values: clockOf },
+      { ...shared, grid: { show: false }, space: 76, size: 30, values: clockOf },
       { ...shared, grid, size: 46, values: (_, v) => v.map((x) => (percents ? percent(x) : fixed(x, 1))) },
     ];
   }
@@ -100,7 +100,8 @@ export class MixChart extends Chart {
     const kinds = Object.keys(BEHAVIOURS), last = points[points.length - 1];
     if (!last) { this.note.textContent = ""; this.shares.replaceChildren(); this.empty("waiting for the first composition of a chain"); return; }
     const total = kinds.reduce((s, k) => s + last.entities[k], 0);
-    this.note.replaceChildren(`${whole(total)} addresses on ${chain ?? last.chain}`, last.regime && last.regime !== "unknown" ? `, price ${last.regime}` : "");
+    const price = ["rising", "stable", "falling"].map((r) => el("span", { class: `chip soft ${r} ${r === last.regime ? "now" : ""}` }, r));
+    this.note.replaceChildren(`${whole(total)} addresses on ${chain ?? last.chain}; the price, below:`, ...price);
     const parts = kinds.map((k) => { const i = el("i", { class: k, title: `${BEHAVIOURS[k][0]} ${percent(last.share[k], 1)}` }); i.style.flexGrow = Math.max(last.share[k], 0.0005); return i; });
     this.shares.replaceChildren(
       el("div", { class: "stack", role: "img", "aria-label": kinds.map((k) => `${BEHAVIOURS[k][0]} ${percent(last.share[k])}`).join(", ") }, ...parts),
@@ -113,8 +114,8 @@ export class MixChart extends Chart {
       scales: { y: { range: () => [0, 1] } },
       axes: this.axes(true),
       cursor: { points: { show: false }, drag: { x: false, y: false } },
-      series: [{}, ...kinds.map((k) => ({ stroke: colour("card"), width: 1.2, fill: colour(k), points: { show: false } }))],
-      bands: [3, 2, 1].map((i) => ({ series: [i + 1, i], fill: colour(kinds[i]) })),
+      series: [{}, ...kinds.map((k) => ({ stroke: colour("card"), width: 1.2, fill: `${colour(k)}d4`, points: { show: false } }))],
+      bands: [3, 2, 1].map((i) => ({ series: [i + 1, i], fill: `${colour(kinds[i])}d4` })),
       hooks: { draw: [(u) => this.regimes(u)] },
     });
   }

@@ -3,7 +3,10 @@
 export const COLOURS = 12;
 
 export class Palette {
-  constructor() { this.slots = new Map(); }
+  constructor() {
+    this.slots = new Map();
+    this.changed = false;
+  }
 
   assign(numbers) {
     const living = [...new Set(numbers.filter((n) => n !== null))].sort((a, b) => a - b);
@@ -16,6 +19,7 @@ export class Palette {
       kept.set(n, slot);
       used.add(slot);
     }
+    this.changed = kept.size !== this.slots.size || [...kept].some(([n, slot]) => this.slots.get(n) !== slot);
     this.slots = kept;
   }
 
