@@ -7,9 +7,14 @@ operation by operation, so that labels and numbers of iterations agree with it. 
   availabilities of the iteration before, then yields its two largest sums, its new responsibilities and its part
   of the column sums. Nothing else of size n x n is touched.
 - Exact ties are broken by noise from a hash of (row, column), of the size that scikit-learn draws at random
-  (the rounding error of each similarity). Equal input gives equal output, and no generator is involved.
-- A run that does not converge is tried once more with the damping ``retry_damping`` and twice the iterations
-  (oscillation is what damping cures); if that fails too, all labels are -1: half a result is none.
+  (the rounding error of each similarity). Equal input gives equal output, and no generator is involved. Of centres
+  that serve a cluster equally well (always so with two members and symmetric similarities) the first is taken.
+- A run that does not converge is tried once more with the damping ``retry_damping`` (oscillation is what damping
+  cures), twice the iterations, and a convergence window longer by as much as the messages are slower, so that
+  standing still is not taken for having arrived; if that fails too, all labels are -1: half a result is none.
+
+Items that are equal in everything are a known weakness of the method (here as there, the two may end as two
+exemplars): duplicates are best removed before.
 """
 
 from __future__ import annotations
@@ -27,6 +32,7 @@ Int32 = npt.NDArray[np.int32]
 
 _EPSILON: Final = float(np.finfo(np.float64).eps)
 _TINY: Final = float(np.finfo(np.float64).tiny) * 100.0
+_TIE: Final = 1e-12
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +75,7 @@ def affinity_propagation(
         A run has converged when the set of exemplars was the same, and not empty, over the last
         ``convergence_iterations`` iterations, of ``max_iterations`` at most.
     retry_damping
-        Damping of the second attempt; none is made if it does not exceed ``damping``.
+        Damping of the second attempt, below 1; none is made if it does not exceed ``damping``.
     overwrite
         Work on ``S`` itself (its diagonal is lost) instead of a copy.
 
@@ -78,7 +84,7 @@ def affinity_propagation(
     ValueError
         If ``S`` is not square, a value of it or the preference is not finite, or a parameter is out of range.
     """
-    _check(S, preference, damping, max_iterations, convergence_iterations)
+    _check(S, preference, damping, retry_damping, max_iterations, convergence_iterations)
     n = S.shape[0]
     if n == 0:
         return _unconverged(0, 0, damping)
@@ -88,26 +94,36 @@ def affinity_propagation(
     np.fill_diagonal(work, preference)
     _break_ties(work, _EPSILON, _TINY)
 
-    attempts = [(damping, max_iterations)]
+    attempts = [(damping, max_iterations, convergence_iterations)]
     if retry_damping > damping:
-        attempts.append((retry_damping, 2 * max_iterations))
+        slower = (1.0 - damping) / (1.0 - retry_damping)
+        attempts.append((retry_damping, 2 * max_iterations, round(convergence_iterations * slower)))
     A, R = np.empty_like(work), np.empty_like(work)
     iterations = 0
-    for damping, limit in attempts:  # noqa: PLR1704 - the damping that counts is the last one
+    for damping, limit, window in attempts:  # noqa: PLR1704 - the damping that counts is the last one
         A.fill(0.0)
         R.fill(0.0)
-        iterations, is_exemplar, converged = _pass_messages(work, A, R, damping, limit, convergence_iterations)
+        iterations, is_exemplar, converged = _pass_messages(work, A, R, damping, limit, window)
         if converged:
             labels, exemplars = _assign(work, np.flatnonzero(is_exemplar))
             return AffinityResult(labels, exemplars, True, iterations, damping)
     return _unconverged(n, iterations, damping)
 
 
-def _check(S: Float64, preference: float, damping: float, max_iterations: int, convergence_iterations: int) -> None:
+def _check(
+    S: Float64,
+    preference: float,
+    damping: float,
+    retry_damping: float,
+    max_iterations: int,
+    convergence_iterations: int,
+) -> None:
     if S.ndim != 2 or S.shape[0] != S.shape[1] or S.dtype != np.float64:
         raise ValueError(f"similarities must be a square float64 matrix, not {S.dtype}{list(S.shape)}")
     if not 0.5 <= damping < 1.0:
         raise ValueError(f"damping must be in [0.5, 1), not {damping}")
+    if not retry_damping < 1.0:
+        raise ValueError(f"the second damping must be below 1, not {retry_damping}")
     if max_iterations < 1 or convergence_iterations < 1:
         raise ValueError(f"iterations must be positive, not {max_iterations} and {convergence_iterations}")
     if not (np.isfinite(preference) and np.isfinite(S.sum())):
@@ -142,7 +158,9 @@ def _assign(S: Float64, exemplars: Int64) -> tuple[Int32, Int64]:
     centres = exemplars.copy()
     for number in numbers:
         members = np.flatnonzero(nearest == number)
-        centres[number] = members[np.argmax(S[np.ix_(members, members)].sum(axis=0))]
+        fit = S[np.ix_(members, members)].sum(axis=0)
+        # two items that are all alone serve each other equally well: the first, or noise would choose
+        centres[number] = members[np.argmax(fit >= fit.max() - _TIE * np.abs(fit).max())]
     nearest = np.argmax(S[:, centres], axis=1)
     nearest[centres] = numbers
     exemplars, labels = np.unique(centres[nearest], return_inverse=True)

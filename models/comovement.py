@@ -27,7 +27,7 @@ from models.returns import (
     drop_duplicates,
     market_factor,
     remove_market,
-    spectrum,
+    small_gram,
     standardise,
     unit_columns,
     winsorise,
@@ -233,7 +233,7 @@ def _largest(ids: npt.NDArray[np.object_], cap: Float64, size: int) -> npt.NDArr
 def _before_removal(unit: Float64, factor: Float64) -> tuple[Float64, float, float]:
     """Return each coin's correlation with the market, the effective rank and the mean correlation."""
     n = unit.shape[1]
-    eigenvalues = spectrum(unit)[0]
+    eigenvalues = np.maximum(np.linalg.eigvalsh(small_gram(unit)), 0.0)
     p = eigenvalues / eigenvalues.sum()
     p = p[p > 0.0]
     total = unit.sum(axis=1)

@@ -8,13 +8,14 @@ and O(T^2 n) for everything else. Input is float64[T, n] with (nearly) zero colu
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
-from models.returns import unit_columns
+from models.returns import small_gram, unit_columns
 
 Float64 = npt.NDArray[np.float64]
 
@@ -23,6 +24,9 @@ GRAPHICAL_LASSO_MOST_COINS: Final = 500
 
 _ENET_TOL: Final = 1e-7
 """scikit-learn 1.8 and later do not converge at the default tolerance of the inner solver; this cures it."""
+
+_MAX_ITERATIONS: Final = 500
+"""Also the limit of the inner solver, which needs more than its default of 100 at that tolerance."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +76,7 @@ def ledoit_wolf_shrinkage(Z: Float64) -> float:
         return 0.0
     per_bar = (Z * Z).sum(axis=1)
     trace = float(per_bar.sum()) / bars
-    squares = float(np.square(Z @ Z.T).sum()) / bars**2
+    squares = float(np.square(small_gram(Z)).sum()) / bars**2
     spread = float((per_bar * per_bar).sum()) / bars
     distance = squares - trace * trace / n
     noise = min((spread - squares) / bars, distance)
@@ -85,7 +89,7 @@ def oas_shrinkage(Z: Float64) -> float:
     if bars == 0 or n == 0:
         return 0.0
     trace = float((Z * Z).sum()) / bars
-    squares = float(np.square(Z @ Z.T).sum()) / bars**2
+    squares = float(np.square(small_gram(Z)).sum()) / bars**2
     mean_square, square_mean = squares / n**2, (trace / n) ** 2
     denominator = (bars + 1.0) * (mean_square - square_mean / n)
     return min((mean_square + square_mean) / denominator, 1.0) if denominator > 0.0 else 1.0
@@ -146,7 +150,8 @@ def graphical_lasso(Z: Float64, alpha: float) -> SparseCovariance:
     ValueError
         If the coins are more than :data:`GRAPHICAL_LASSO_MOST_COINS`, or the penalty is not positive.
     FloatingPointError
-        If the solver leaves the positive definite matrices: the penalty is too small for so few bars.
+        If the solver does not converge or leaves the positive definite matrices: the penalty is too small for so
+        few bars.
     """
     from sklearn.covariance import graphical_lasso as solve  # noqa: PLC0415 - takes seconds to import
 
@@ -157,7 +162,13 @@ def graphical_lasso(Z: Float64, alpha: float) -> SparseCovariance:
         C = empirical(Z)
         P: Float64 = np.divide(1.0, C, out=np.zeros_like(C), where=C > 0.0)
         return SparseCovariance(C, P, alpha, 0)
-    covariance, precision, iterations = solve(empirical(Z), alpha, enet_tol=_ENET_TOL, return_n_iter=True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what they would say is checked below
+        covariance, precision, iterations = solve(
+            empirical(Z), alpha, enet_tol=_ENET_TOL, max_iter=_MAX_ITERATIONS, return_n_iter=True
+        )
+    if iterations >= _MAX_ITERATIONS:
+        raise FloatingPointError(f"the graphical lasso did not converge in {iterations} iterations: raise its penalty")
     return SparseCovariance(covariance, precision, alpha, int(iterations))
 
 
@@ -172,7 +183,9 @@ def graphical_lasso_as_published(Z: Float64) -> SparseCovariance:
     _check_size(Z.shape[1])
     if Z.shape[1] < 2 or len(Z) < 10:
         raise ValueError("cross-validation needs at least 2 coins and 10 bars: use another covariance")
-    model = GraphicalLassoCV(enet_tol=_ENET_TOL).fit(Z)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the folds that score -inf are the method's own
+        model = GraphicalLassoCV(enet_tol=_ENET_TOL).fit(Z)
     return SparseCovariance(model.covariance_, model.precision_, float(model.alpha_), int(model.n_iter_))
 
 

@@ -29,6 +29,7 @@ def embed(points: Float64, neighbours: int = 20) -> Float64:
     Axes are ordered from the coarsest structure to the finest, each of unit length over all coins and signed so that
     its largest coordinate in size is positive. With too few coins for that many neighbours (n <= ``neighbours``)
     the first three principal components, scaled alike, take their place; fewer than 4 coins all lie at 0.
+    Groups of coins that have no neighbour in common each shrink to a point: there is nothing to place them by.
     The result is a function of the input alone: nothing is drawn at random.
     """
     n = len(points)

@@ -10,6 +10,7 @@ from typing import Final, Literal
 
 import numpy as np
 import numpy.typing as npt
+import scipy.linalg
 
 Float64 = npt.NDArray[np.float64]
 Bool = npt.NDArray[np.bool_]
@@ -102,14 +103,10 @@ def _standardise(R: Float64, real: Bool) -> tuple[Float64, Bool]:
     return Z, usable
 
 
-def spectrum(Z: Float64) -> tuple[Float64, Float64]:
-    """Return the squared singular values of Z, largest first, and its left singular vectors beside them.
-
-    They come from the Gram matrix over time (T x T), which is small where coins are many; values that are 0 up to
-    rounding are 0.
-    """
-    values, vectors = np.linalg.eigh(Z @ Z.T)
-    return np.maximum(values[::-1], 0.0), vectors[:, ::-1]
+def small_gram(Z: Float64) -> Float64:
+    """Return Z Z' or Z' Z, whichever is smaller: they share their eigenvalues other than 0, and their norm."""
+    gram: Float64 = Z @ Z.T if Z.shape[0] <= Z.shape[1] else Z.T @ Z
+    return gram
 
 
 def market_factor(Z: Float64) -> tuple[Float64, float]:
@@ -126,12 +123,14 @@ def market_factor(Z: Float64) -> tuple[Float64, float]:
     total = float((Z * Z).sum())
     if total == 0.0:
         return np.zeros(len(Z)), 0.0
-    values, vectors = spectrum(Z)
-    factor = vectors[:, 0]
+    gram = small_gram(Z)
+    last = len(gram) - 1
+    values, vectors = scipy.linalg.eigh(gram, subset_by_index=(last, last), check_finite=False)
+    factor = vectors[:, 0] if len(gram) == len(Z) else Z @ vectors[:, 0] / np.sqrt(values[0])
     loading = float((factor @ Z).sum())
     # loadings that cancel out leave the sign to the first element that is not 0
     leaning = loading if abs(loading) > 1e-9 * np.sqrt(total) else float(factor[np.flatnonzero(factor)[0]])
-    return factor * (np.copysign(1.0, leaning) * np.sqrt(len(Z))), float(values[0]) / total
+    return factor * (np.copysign(1.0, leaning) * np.sqrt(len(Z))), min(float(values[0]) / total, 1.0)
 
 
 def remove_market(Z: Float64, real: Bool | None = None) -> tuple[Float64, Float64, float]:
