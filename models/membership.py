@@ -8,7 +8,7 @@ bars, compared with the thresholds of :class:`MembershipConfig`, and turned into
   home is the best other shoal if that passes the entry threshold, else it has none;
 - a coin without a home *joins* the shoal that the fits put it in once the evidence for it passes the entry threshold;
 - a shoal that split, merged or died takes its coins along without coin events, and so does a shoal more than half of
-  whose coins would leave for one place in one round (``structure_shift``);
+  whose coins are on their way to one place (``structure_shift``);
 - every departure is closed by an ``outcome`` (:mod:`models.departures`).
 
 A fit that did not converge and a coin with poor coverage move nothing. A home of one coin has no evidence.
@@ -18,8 +18,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -35,9 +35,10 @@ from models.evidence import (
     member_similarities,
     standing_members,
 )
-from models.identity import NONE, Change
+from models.identity import NONE
+from models.rounds import Event, EventKind, Round, Update
 
-EventKind = Literal["split", "merged", "born", "died", "structure_shift", "left", "joined", "outcome"]
+__all__ = ["Event", "Membership", "MembershipConfig", "Round", "Update"]
 
 _SCHEMA = 1
 _NEVER = -(1 << 62)
@@ -90,59 +91,6 @@ class MembershipConfig:
     def build(self, state: bytes | None = None) -> Membership:
         """Return the running state machine, fresh or as it was at its ``snapshot``."""
         return Membership(self, state)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Round:
-    """One fit with identities, and the returns it was made from."""
-
-    as_of_us: int
-    bar: int
-    """Number of the bar; ascends from round to round, by more than one between distant refits."""
-    coin_ids: tuple[str, ...]
-    """The n coins of the fit, ascending."""
-    shoal: Int64
-    """Matched identity of each coin's label, int64[n], -1 for none."""
-    Z: Float64
-    """Standardised returns, float64[T, n], masked cells 0."""
-    converged: bool
-    coverage: Float64
-    """Share of each coin's last bars that were received, float64[n]."""
-    names: dict[int, str]
-    """Names of the shoals alive."""
-    alive: Sequence[int]
-    """Numbers of the shoals alive in this fit."""
-    changes: Sequence[Change] = ()
-    """Cluster events of this fit, as identity found them."""
-    mode_share: Float64 | None = None
-    """Share of each coin's variance that the market's common mode explains, float64[n], where known."""
-
-
-@dataclass(frozen=True, slots=True)
-class Event:
-    """Something that a person is told. Cluster events have no ``coin_id``; ``evidence`` is ready for JSON."""
-
-    kind: EventKind
-    coin_id: str | None
-    shoal_from: int | None
-    shoal_to: int | None
-    margin: float | None
-    evidence: dict[str, Any] = field(hash=False)
-
-
-@dataclass(frozen=True, slots=True)
-class Update:
-    """What a round left behind, for its own n coins, in their order."""
-
-    home: Int64
-    """int64[n], -1 for none."""
-    margin: Float64
-    """Smoothed margin of home over the best other shoal, float64[n]; NaN without evidence."""
-    events: list[Event]
-    departures_total: dict[str, int]
-    """Departures of each coin that ever left, since the beginning."""
-    outcomes_total: dict[str, int]
-    """Closed departures by outcome, since the beginning."""
 
 
 class _State(msgspec.Struct):
@@ -283,42 +231,49 @@ class Membership:
     def _leave(self, fit: Round, coins: np.ndarray[Any, Any], evidence: _Evidence, may: Any) -> list[Event]:
         """Decide which coins leave, and for where."""
         config = self._config
-        numbers = np.append(evidence.numbers, NONE)
-        best = numbers[evidence.best]
-        returns = (coins["origin"] >= 0) & (best == coins["origin"])
-        threshold = np.where(returns, config.return_margin, config.leave_margin)
-        leaves = may & (coins["home"] >= 0) & (best >= 0) & (fit.bar >= coins["cooldown_until"])
-        leaves &= (fit.shoal >= 0) & (fit.shoal != coins["home"]) & (coins["margin"] < -threshold)
-        leavers = np.flatnonzero(leaves)
-        similar_from = evidence.similarity[leavers, evidence.column[leavers]]
-        similar_to = evidence.similarity[leavers, evidence.best[leavers]]
+        homes, n = coins["home"].copy(), np.arange(len(coins))
+        best = np.append(evidence.numbers, NONE)[evidence.best]
+        elsewhere = may & (homes >= 0) & (best >= 0) & (fit.shoal >= 0) & (fit.shoal != homes)
+        going_back = (coins["origin"] >= 0) & (best == coins["origin"])
+        threshold = np.where(going_back, config.return_margin, config.leave_margin)
+        leaves = elsewhere & (fit.bar >= coins["cooldown_until"]) & (coins["margin"] < -threshold)
+        if not leaves.any():
+            return []
+        similar_from = evidence.similarity[n, evidence.column]
+        similar_to = evidence.similarity[n, evidence.best]
         enters = (similar_to - similar_from >= config.return_margin) & (similar_to > evidence.chance)
-        target = np.where(enters, best[leavers], NONE)
-        homes = coins["home"].copy()
-        events: list[Event] = []
-        single = np.ones(leavers.size, dtype=np.bool_)
-        for shoal_from, shoal_to in sorted(set(zip(homes[leavers].tolist(), target.tolist(), strict=True))):
-            group = (homes[leavers] == shoal_from) & (target == shoal_to)
-            if 2 * np.count_nonzero(group) > np.count_nonzero(homes == shoal_from):
-                single &= ~group
-                _rehome(coins, leavers[group], shoal_to)
-                coins["adrift"][leavers[group]] = shoal_to < 0
-                moved = [fit.coin_ids[i] for i in leavers[group].tolist()]
-                events.append(self._cluster_event("structure_shift", shoal_from, _number(shoal_to), moved))
-        for at in np.flatnonzero(single).tolist():
-            i, shoal_to = int(leavers[at]), _number(int(target[at]))
+        target = np.where(enters, best, NONE)
+        follows = elsewhere & (coins["margin"] < -config.return_margin)
+        events = self._shift(fit, coins, target, leaves, follows)
+        for i in np.flatnonzero(leaves).tolist():
+            shoal_from, shoal_to = int(homes[i]), _number(int(target[i]))
             reasons = self._reasons(fit, homes, i, shoal_to, coins[i])
-            reasons |= {"similarity_from": _rounded(similar_from[at]), "similarity_to": _rounded(similar_to[at])}
-            shoal_from = int(homes[i])
+            reasons |= {"similarity_from": _rounded(similar_from[i]), "similarity_to": _rounded(similar_to[i])}
             events.append(Event("left", fit.coin_ids[i], shoal_from, shoal_to, _rounded(coins["margin"][i]), reasons))
             mates = tuple(fit.coin_ids[j] for j in np.flatnonzero(homes == shoal_from).tolist() if j != i)
             self._departures.append(Departure(fit.coin_ids[i], shoal_from, shoal_to, fit.as_of_us, fit.bar, mates))
-        gone = leavers[single]
-        _rehome(coins, gone, target[single])
-        coins["adrift"][gone] = target[single] < 0
-        coins["cooldown_until"][gone] = fit.bar + config.cooldown_bars
-        coins["origin"][gone] = homes[gone]
-        coins["departures"][gone] += 1
+        _rehome(coins, leaves, target[leaves])
+        coins["adrift"][leaves] = target[leaves] < 0
+        coins["cooldown_until"][leaves] = fit.bar + config.cooldown_bars
+        coins["origin"][leaves] = homes[leaves]
+        coins["departures"][leaves] += 1
+        return events
+
+    def _shift(self, fit: Round, coins: np.ndarray[Any, Any], target: Int64, leaves: Any, follows: Any) -> list[Event]:
+        """Take coins along without coin events where more than half of a shoal goes to one place.
+
+        A shoal does not cross the threshold in step, so coins that are on the same way with less evidence count and go
+        along. ``leaves`` keeps what remains.
+        """
+        homes, events = coins["home"].copy(), []
+        for shoal_from, shoal_to in sorted(set(zip(homes[leaves].tolist(), target[leaves].tolist(), strict=True))):
+            group = (leaves | follows) & (homes == shoal_from) & (target == shoal_to)
+            if 2 * np.count_nonzero(group) > np.count_nonzero(homes == shoal_from):
+                leaves &= ~group
+                _rehome(coins, group, shoal_to)
+                coins["adrift"][group] = shoal_to < 0
+                moved = [fit.coin_ids[i] for i in np.flatnonzero(group).tolist()]
+                events.append(self._cluster_event("structure_shift", shoal_from, _number(shoal_to), moved))
         return events
 
     def _join(self, fit: Round, coins: np.ndarray[Any, Any], evidence: _Evidence, trusted: Any) -> list[Event]:
