@@ -20,6 +20,7 @@ def first_reorg(how: str, depth: int) -> Reorg:
     return next(reorg for reorg in found if (reorg.how, reorg.depth) == (how, depth))
 
 
+@settings(deadline=None)
 @given(HEIGHTS)
 def test_a_block_is_found_by_its_hash(height: int) -> None:
     block_hash = CHAIN.hash_of(height, CANONICAL)
@@ -29,6 +30,7 @@ def test_a_block_is_found_by_its_hash(height: int) -> None:
     assert Chain(SEED + 1).find(block_hash) is None
 
 
+@settings(deadline=None)
 @given(HEIGHTS, st.sampled_from([CANONICAL, SIDE]), st.integers(0, 65535))
 def test_a_transaction_is_found_by_its_hash(height: int, branch: int, index: int) -> None:
     place = (height, SIDE if branch else CANONICAL, index)
@@ -36,6 +38,7 @@ def test_a_transaction_is_found_by_its_hash(height: int, branch: int, index: int
     assert CHAIN.find(CHAIN.transaction_hash(*place)) is None
 
 
+@settings(deadline=None)
 @given(st.binary(min_size=32, max_size=32))
 def test_strange_hashes_are_nothing(raw: bytes) -> None:
     assert CHAIN.find("0x" + raw.hex()) is None
@@ -79,7 +82,7 @@ def test_a_side_branch_is_announced_first_and_then_replaced(how: str, depth: int
     assert seen == expected[: depth + 3]
 
 
-@settings(max_examples=200)
+@settings(max_examples=200, deadline=None)
 @given(OFFSETS)
 def test_the_head_is_the_last_announcement(offset: int) -> None:
     t = T0_US + offset
@@ -92,7 +95,7 @@ def test_the_head_is_the_last_announcement(offset: int) -> None:
     assert CHAIN.next_head(head.at_us) == after
 
 
-@settings(max_examples=200)
+@settings(max_examples=200, deadline=None)
 @given(OFFSETS)
 def test_at_any_time_the_node_knows_its_head_and_all_its_forebears(offset: int) -> None:
     t = T0_US + offset
@@ -128,7 +131,7 @@ def test_before_the_world_there_is_no_head() -> None:
     assert CHAIN.next_head(GENESIS_US - 1).height == 0
 
 
-@pytest.mark.parametrize("settings", [{"block_seconds": 0}, {"reorg_every": 3}])
-def test_settings_out_of_range_are_refused(settings: dict[str, int]) -> None:
+@pytest.mark.parametrize("wrong", [{"block_seconds": 0}, {"reorg_every": 3}])
+def test_settings_out_of_range_are_refused(wrong: dict[str, int]) -> None:
     with pytest.raises(ValueError, match="at least"):
-        Chain(SEED, **settings)
+        Chain(SEED, **wrong)

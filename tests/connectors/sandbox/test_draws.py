@@ -1,5 +1,5 @@
 import numpy as np
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from connectors.sandbox import draws
@@ -7,6 +7,7 @@ from connectors.sandbox import draws
 SEEDS = st.integers(min_value=0, max_value=2**63 - 1)
 
 
+@settings(deadline=None)
 @given(SEEDS, st.integers(-(2**62), 2**62), st.integers(-(2**62), 2**62))
 def test_a_number_does_not_depend_on_its_neighbours(seed: int, a: int, b: int) -> None:
     alone = draws.uniform(seed, 1, a)

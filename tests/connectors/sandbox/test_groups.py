@@ -49,7 +49,7 @@ def test_before_the_first_moves_all_are_at_home() -> None:
     assert [GROUPS.group_of(coin, GENESIS_US - 1) for coin in range(40)] == GROUPS.home.tolist()
 
 
-@settings(max_examples=50)
+@settings(max_examples=50, deadline=None)
 @given(st.integers(0, 10**16), st.integers(1, 10**10), st.integers(1, 10**10))
 def test_moves_of_two_adjoining_spans_are_those_of_both(start: int, first: int, second: int) -> None:
     a, b, c = GENESIS_US + start, GENESIS_US + start + first, GENESIS_US + start + first + second

@@ -17,7 +17,8 @@ def closes(market: Market, number: int, every_s: int = 1) -> np.ndarray:
     """Log of the last price in each interval of a chunk, shape (intervals, coins)."""
     chunk = market.chunk(number)
     columns = [chunk.trades.ticks[market.bounds[c] : market.bounds[c + 1]] for c in range(len(market.coins))]
-    return np.log([ticks.reshape(600 // every_s, -1)[:, -1] for ticks in columns]).T
+    logs: np.ndarray = np.log([ticks.reshape(600 // every_s, -1)[:, -1] for ticks in columns])
+    return logs.T
 
 
 def residuals(market: Market, number: int) -> np.ndarray:

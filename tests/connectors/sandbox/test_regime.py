@@ -1,7 +1,7 @@
 import itertools
 
 import numpy as np
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from connectors.sandbox.regime import GENESIS_US, Regimes
@@ -34,6 +34,7 @@ def test_the_price_moves_as_the_regime_says() -> None:
             assert abs(drift[1] - (drift[0] + drift[2]) / 2) < 1e-6
 
 
+@settings(deadline=None)
 @given(st.integers(0, 10**16))
 def test_the_drift_has_no_jumps_and_stays_in_its_range(after_genesis: int) -> None:
     t = GENESIS_US + after_genesis

@@ -2,7 +2,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from connectors.sandbox import streams
@@ -57,6 +57,7 @@ def test_requests_with_a_fault_get_the_documented_error(message: dict[str, Any],
     assert part in answer["msg"]
 
 
+@settings(deadline=None)
 @given(st.text())
 def test_any_text_gets_an_answer_in_json(text: str) -> None:
     answer = json.loads(Session([], combined=True).handle(text))
@@ -78,6 +79,7 @@ def test_more_than_1024_streams_are_too_many() -> None:
         ask(session, method="SUBSCRIBE", params=names[1024:], id=2)
 
 
+@settings(deadline=None)
 @given(st.integers(0, 10**16), st.integers(0, 8))
 def test_decimals_are_exact(value: int, decimals: int) -> None:
     text = decimal(value, decimals)
