@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import logging
 import pickle
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -21,12 +22,14 @@ from flows.ledger import bucket_us
 from flows.pool import InOrder, Pool
 from flows.results import Rows, make_rows
 from models.addresses import SHARDS
-from models.behaviour import BehaviourConfig, train
+from models.behaviour import BehaviourConfig, BehaviourModel, train
 from models.composition import shares, transitions
 from models.features import FEATURES, TOTAL_VALUE, features, noisy
 from models.network import network
 from models.panes import PaneConfig
 from models.powerlaw import exponent_continuous, exponent_discrete
+
+_log = logging.getLogger("shoal")
 
 UNIT: Final = {"ethereum": 1e18, "bitcoin": 1e8}
 _NOISY_SHARE: Final = 0.01
@@ -81,7 +84,7 @@ def run_training(job: TrainJob) -> Trained:
     positive = value[value > 0]
     return Trained(
         boundary=job.boundary,
-        model=train(kept, job.behaviour) if len(kept) >= job.minimum_entities else None,
+        model=_model(kept, job),
         network=network(
             np.concatenate([window.edges_from for window in windows]),
             np.concatenate([window.edges_to for window in windows]),
@@ -94,6 +97,17 @@ def run_training(job: TrainJob) -> Trained:
         exponent_value=exponent_continuous(positive, float(np.median(positive))).alpha if len(positive) else np.nan,
         transacted=transacted,
     )
+
+
+def _model(kept: np.ndarray, job: TrainJob) -> BehaviourModel | None:
+    """Train on the entities that are not noise; None where they are too few or all alike."""
+    if len(kept) < job.minimum_entities:
+        return None
+    try:
+        return train(kept, job.behaviour)
+    except ValueError as error:  # no entity fulfils the rule of its cluster: there is nothing to learn from
+        _log.warning("%s at %d us: no model: %s", job.boundary.chain, job.boundary.as_of_us, error)
+        return None
 
 
 class TrainLogic(StatefulBatchLogic[ShardReady, Timed, bytes]):

@@ -95,7 +95,8 @@ def replay(
 ) -> None:
     """Send journals or historical files through the same dataflow, into a result folder."""
     from flows.config import Config, load  # noqa: PLC0415
-    from flows.replay import Interrupted, ReplayOptions, describe  # noqa: PLC0415
+    from flows.engine import Ended  # noqa: PLC0415
+    from flows.replay import ReplayOptions, describe  # noqa: PLC0415
     from flows.replay import replay as through  # noqa: PLC0415
 
     settings = load(config) if config is not None else Config()
@@ -104,7 +105,7 @@ def replay(
     )
     try:
         rows = through(inputs, out, settings, options)
-    except Interrupted:
+    except Ended:
         typer.echo(f"interrupted; the same command goes on in {out}", err=True)
         raise typer.Exit(130) from None
     typer.echo(describe(rows, out))

@@ -1,10 +1,21 @@
-"""Running a dataflow with its snapshots: the one call into bytewax's untyped part."""
+"""Running a dataflow with its snapshots: the one call into bytewax's untyped part, and how it is ended.
+
+bytewax runs until its inputs end. What ends it earlier is an exception from a signal handler, and it has to come while
+the engine itself is at work: raised inside one of our own methods it would be taken for a fault of that method. So a
+handler looks at the frame that it interrupts and, if that is not the call into the engine, tries again a moment later.
+"""
 
 from __future__ import annotations
 
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from types import FrameType
+from typing import Any, Final
 
 import bytewax.recovery
 import bytewax.run
@@ -13,6 +24,35 @@ from bytewax.dataflow import Dataflow
 _init: Any = bytewax.recovery.init_db_dir
 _config: Any = bytewax.recovery.RecoveryConfig
 _main: Any = bytewax.run.cli_main
+_AGAIN_S: Final = 0.005
+
+
+class Ended(Exception):  # noqa: N818 not an error
+    """The dataflow was told to end before its inputs did."""
+
+
+@contextmanager
+def handling(handlers: dict[signal.Signals, Callable[[], bool]]) -> Iterator[None]:
+    """Install signal handlers while the block runs; one that returns True ends the dataflow with :class:`Ended`."""
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        ending = number in asked or handlers[signal.Signals(number)]()
+        if not ending:
+            return
+        if frame is not None and frame.f_code is execute.__code__:
+            raise Ended
+        asked.add(number)
+        again = threading.Timer(_AGAIN_S, os.kill, (os.getpid(), number))
+        again.daemon = True
+        again.start()
+
+    asked: set[int] = set()
+    before = {number: signal.signal(number, handle) for number in handlers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def execute(flow: Dataflow, recovery: Path, epoch_seconds: float, workers: int = 1) -> None:

@@ -43,11 +43,14 @@ def feeds_of(config: Config, branch: str) -> list[Feed]:
     return feeds
 
 
-def inputs_of(feeds: list[Feed], state: Path, board: Board, segment_bytes: int) -> Inputs:
-    """Return the openers of live feeds by branch; each keeps its journal under ``state/journal``."""
+def inputs_of(feeds: list[Feed], state: Path, board: Board, segment_bytes: int, opened: list[Reader]) -> Inputs:
+    """Return the openers of live feeds by branch; each keeps its journal under ``state/journal``.
+
+    What they open is added to ``opened``, for whoever stops the service: bytewax closes nothing when it is ended.
+    """
     inputs: dict[str, dict[str, Opener]] = {"market": {}, "chain": {}, "prices": {}}
     for feed in feeds:
-        inputs[feed.branch][feed.name] = _opener(feed, state / "journal" / feed.name, board, segment_bytes)
+        inputs[feed.branch][feed.name] = _opener(feed, state / "journal" / feed.name, board, segment_bytes, opened)
     chains: dict[Chain, dict[str, Opener]] = {"ethereum": inputs["chain"]} if inputs["chain"] else {}
     return Inputs(market=inputs["market"], chains=chains, prices=inputs["prices"])
 
@@ -94,12 +97,13 @@ def _prices(config: Config, exchange: Exchange) -> list[Feed]:
     return [Feed("prices", "prices", SessionConfig(name="prices", http_url=exchange.rest_url), core)]
 
 
-def _opener(feed: Feed, journal: Path, board: Board, segment_bytes: int) -> Opener:
-    def opened(position: Position | None) -> Reader:
+def _opener(feed: Feed, journal: Path, board: Board, segment_bytes: int, opened: list[Reader]) -> Opener:
+    def open_feed(position: Position | None) -> Reader:
         live = LiveFeed.open(Session(feed.session), journal, meta_of(feed.core), position, segment_bytes)
-        return LiveInput(live, _reporter(feed, board))
+        opened.append(LiveInput(live, _reporter(feed, board)))
+        return opened[-1]
 
-    return opened
+    return open_feed
 
 
 def _reporter(feed: Feed, board: Board) -> Callable[[LiveFeed], None]:

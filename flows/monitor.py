@@ -73,8 +73,14 @@ def build(config: Config, inputs: Inputs, running: Running) -> Dataflow:
 
 
 def window_name(config: Behaviour) -> str:
-    """Return how the chain branch's window is called in the tables."""
-    return config.window or f"{30.0 if config.window_days is None else config.window_days:g}d"
+    """Return how the chain branch's window is called in the tables: ``month``, or its length like 30d, 6h, 5m."""
+    if config.window is not None:
+        return config.window
+    seconds = round(config.window_us / 1e6)
+    for unit, length in (("d", 86_400), ("h", 3_600), ("m", 60)):
+        if seconds and seconds % length == 0:
+            return f"{seconds // length}{unit}"
+    return f"{config.window_us / 1e6:g}s"
 
 
 def comovement_config(config: Config, window: Window) -> ComovementConfig:

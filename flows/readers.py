@@ -9,7 +9,7 @@ from pathlib import Path
 
 import msgspec
 
-from connectors.archives import Archive, Options
+from connectors.archives import ArchiveReader
 from connectors.feed import JournalFeed, LiveFeed
 from connectors.journal import JournalReader, encode_records
 from connectors.schema import Batch
@@ -32,12 +32,11 @@ class ArchiveInput:
 
     live = False
 
-    def __init__(
-        self, archive: Archive, options: Options, progress: Progress, batch_rows: int, position: Position | None
-    ) -> None:
-        self._reader = archive.open(options, position=position or 0)
+    def __init__(self, reader: ArchiveReader, progress: Progress, batch_rows: int, position: Position | None) -> None:
+        self._reader = reader
+        self._reader.position = position or 0
         self._progress, self._limit = progress, batch_rows
-        progress.total = self._reader.rows_total
+        progress.total = reader.rows_total
 
     def poll(self) -> list[Batch]:
         """Return the next batch."""
@@ -110,11 +109,11 @@ class LiveInput:
         self._feed.close()
 
 
-def archive_opener(archive: Archive, options: Options, progress: Progress, batch_rows: int) -> Opener:
-    """Return what opens this archive as an input."""
+def archive_opener(reader: ArchiveReader, progress: Progress, batch_rows: int) -> Opener:
+    """Return what takes an open archive as an input: its faults have shown before the dataflow runs."""
 
     def opened(position: Position | None) -> Reader:
-        return ArchiveInput(archive, options, progress, batch_rows, position)
+        return ArchiveInput(reader, progress, batch_rows, position)
 
     return opened
 

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from importlib.metadata import version
 from pathlib import Path
-from types import FrameType
 
-from connectors.archives import Archive, Options, recognise_all
+from connectors.archives import Archive, recognise_all
 from connectors.errors import InputError
 from connectors.journal import find_journals, read_meta
 from connectors.tables import Table, tables_of
 from flows.config import CHAINS, Chain, Config, Window, digest
-from flows.engine import execute
+from flows.engine import execute, handling
 from flows.monitor import Inputs, Running, build
 from flows.pool import Pool
 from flows.progress import progress_bars
@@ -55,10 +53,6 @@ class _Plan:
         return [tables[name] for name in sorted(tables)]
 
 
-class Interrupted(Exception):  # noqa: N818 not an error: a person stopped the replay
-    """Raised in the main thread when the replay is told to stop."""
-
-
 def replay(inputs: Sequence[Path], out: Path, config: Config, options: ReplayOptions) -> dict[str, int]:
     """Run a replay to its end, or go on with one that was interrupted; return rows per table.
 
@@ -66,7 +60,7 @@ def replay(inputs: Sequence[Path], out: Path, config: Config, options: ReplayOpt
     ------
     ShoalError
         With a line that says which input or folder cannot be used, and why.
-    Interrupted
+    Ended
         When SIGINT or SIGTERM came; the same call goes on where it stopped.
     """
     plan = _plan(inputs, config, options)
@@ -90,26 +84,18 @@ def replay(inputs: Sequence[Path], out: Path, config: Config, options: ReplayOpt
         ),
     )
     try:
-        with _stoppable(), progress_bars(plan.progress, resumed=folder.resumed):
+        with (
+            handling(dict.fromkeys((signal.SIGINT, signal.SIGTERM), _at_once)),
+            progress_bars(plan.progress, resumed=folder.resumed),
+        ):
             execute(flow, folder.recovery, options.epoch_seconds, options.workers)
     finally:
         pool.close()
     return folder.finish()
 
 
-@contextmanager
-def _stoppable() -> Iterator[None]:
-    """Turn SIGINT and SIGTERM into :class:`Interrupted` while the dataflow runs."""
-
-    def stop(_signal: int, _frame: FrameType | None) -> None:
-        raise Interrupted
-
-    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+def _at_once() -> bool:
+    return True
 
 
 def _plan(inputs: Sequence[Path], config: Config, options: ReplayOptions) -> _Plan:
@@ -157,19 +143,19 @@ def _add_transfers(plan: _Plan, archive: Archive, options: ReplayOptions) -> Non
         if chain is None:
             raise InputError(str(archive.path), f"is of the chain {name_of_chain!r}", "chains are ethereum and bitcoin")
         name, progress = _register(plan, archive, chain)
-        opener = archive_opener(archive, Options(chain=chain), progress, options.batch_rows)
+        opener = archive_opener(archive.open(chain=chain), progress, options.batch_rows)
         plan.chains.setdefault(chain, {})[name] = opener
 
 
 def _add_prices(plan: _Plan, archive: Archive, config: Config, options: ReplayOptions, *, also_regime: bool) -> None:
+    reader = archive.open()
     if archive.kind == "bars":
-        spacing = archive.open().spacing_us
         for window in config.windows:
-            _check_interval(archive, spacing, window)
+            _check_interval(archive, reader.spacing_us, window)
     name, progress = _register(plan, archive, "")
-    plan.market[name] = archive_opener(archive, Options(), progress, options.batch_rows)
+    plan.market[name] = archive_opener(reader, progress, options.batch_rows)
     if also_regime:
-        plan.prices[name] = archive_opener(archive, Options(), Progress(name), options.batch_rows)
+        plan.prices[name] = archive_opener(archive.open(), Progress(name), options.batch_rows)
 
 
 def _check_interval(archive: Archive, spacing_us: int, window: Window) -> None:

@@ -7,13 +7,12 @@ import json
 import logging
 import shutil
 import signal
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from importlib.metadata import version
 from importlib.resources import files
 from pathlib import Path
-from types import FrameType
 from typing import Literal
 
 import msgspec
@@ -26,13 +25,13 @@ from connectors.tables import TABLES, tables_of
 from dashboards.board import Board
 from dashboards.server import Server
 from flows.config import Config, Exchange, Feeds, Node, digest, load
-from flows.engine import execute
+from flows.engine import Ended, execute, handling
 from flows.feeds import feeds_of, inputs_of
 from flows.monitor import Running, build, window_name
 from flows.pool import Pool
 from flows.results import QUARANTINED, TIMINGS, FolderLock, Rows
 from flows.sinks import TableSink, publish_frames
-from flows.sources import Stopped, Stopping
+from flows.sources import Reader, Stopping
 
 _log = logging.getLogger("shoal")
 _STATE_VERSION = 1
@@ -97,9 +96,11 @@ def _run_flow(config: Config, options: RunOptions, board: Board, stack: ExitStac
     stopping = Stopping()
     branches: tuple[Literal["market", "chain"], ...] = ("market", "chain")
     tables = {table.name for branch in branches if branch in has for table in tables_of(branch)}
+    readers: list[Reader] = []
+    stack.callback(_close_all, readers)
     flow = build(
         config,
-        inputs_of(feeds, options.state, board, config.service.journal_segment_mib << 20),
+        inputs_of(feeds, options.state, board, config.service.journal_segment_mib << 20, readers),
         Running(
             pool=pool,
             live=True,
@@ -109,8 +110,13 @@ def _run_flow(config: Config, options: RunOptions, board: Board, stack: ExitStac
             on_rows=_publisher(board),
         ),
     )
-    with _signals(stopping), contextlib.suppress(Stopped):
+    with _signals(stopping), contextlib.suppress(Ended):
         execute(flow, options.state / "recovery", config.service.epoch_seconds)
+
+
+def _close_all(readers: list[Reader]) -> None:
+    for reader in readers:
+        reader.close()
 
 
 def _publisher(board: Board) -> Callable[[object], None]:
@@ -181,23 +187,14 @@ def _set_aside(state: Path) -> None:
             shutil.move(str(entry), str(old / entry.name))
 
 
-@contextmanager
-def _signals(stopping: Stopping) -> Iterator[None]:
+def _signals(stopping: Stopping) -> AbstractContextManager[None]:
     """SIGINT and SIGTERM ask for a clean stop, a second one ends at once; SIGUSR1 is how the sources say: done."""
 
-    def ask(_signal: int, _frame: FrameType | None) -> None:
+    def ask() -> bool:
         if stopping.requested:
-            raise Stopped
+            return True
         _log.info("stopping: waiting for the snapshot (again to stop at once)")
         stopping.request()
+        return False
 
-    def done(_signal: int, _frame: FrameType | None) -> None:
-        raise Stopped
-
-    handlers = {signal.SIGINT: ask, signal.SIGTERM: ask, signal.SIGUSR1: done}
-    before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    return handling({signal.SIGINT: ask, signal.SIGTERM: ask, signal.SIGUSR1: lambda: True})

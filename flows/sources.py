@@ -81,10 +81,6 @@ class Stopping:
             os.kill(os.getpid(), signal.SIGUSR1)
 
 
-class Stopped(Exception):  # noqa: N818 not an error: the end of a clean stop
-    """Raised in the main thread when every source has fallen silent behind a snapshot."""
-
-
 class StreamSource(FixedPartitionedSource[tuple[str, Batch], Position]):
     """Input streams by partition name."""
 
