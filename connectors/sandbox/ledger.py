@@ -26,6 +26,7 @@ _SIGMA: Final = 0.9
 _PARETO: Final = 2.2  # tail exponent of the rare large transfers
 _LARGE_SHARE: Final = 0.01
 _FAILED_SHARE: Final = 0.02
+_PAYING_CALLS: Final = 3  # of ten; a contract that never received anything would be a fifth kind of behaviour
 _SHARED_PART: Final = 0.7
 """Of a side block's transactions so many are also in the canonical block, the first ones."""
 
@@ -185,9 +186,11 @@ class Ledger:
 
 
 def _value(kind: str, wei: int) -> int:
-    """Return what a transaction carries: calls nothing, noise users a thousandth of others."""
+    """Return what a transaction carries: most calls nothing, some a little, noise users a thousandth of others."""
     if kind == "transfer":
         return wei
+    if kind == "call":
+        return wei // 10 if wei % 10 < _PAYING_CALLS else 0
     return wei // 1000 if kind in ("noise_in", "noise_out") else 0
 
 

@@ -16,8 +16,8 @@ def truth(world: World, from_us: int, to_us: int) -> dict[str, Any]:
     """Return what is planted in ``[from_us, to_us)``; times in microseconds since the epoch.
 
     ``groups`` are those at ``from_us``; a coin's group at a later time follows from ``moves``. Behaviours of agents
-    are what they are over any window in which they are active enough; ``contract`` addresses only receive calls
-    without value.
+    are what they are over any window in which they are active enough; ``contract`` addresses only receive calls, most
+    of them without value, and so behave like optimists.
     """
     market, chain = world.market, world.chain
     groups = market.groups
