@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Final
 
 from connectors.archives import binance, prices, trades, transfers
-from connectors.archives.files import Source, digest, inspect
+from connectors.archives.files import digest, inspect
 from connectors.archives.formats import Branch, Format
 from connectors.archives.reader import ArchiveReader, Options
+from connectors.archives.source import Source
 from connectors.errors import InputError
 from connectors.schema import Kind
 

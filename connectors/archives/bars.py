@@ -11,9 +11,9 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from connectors.archives.files import Source
 from connectors.archives.reader import ArchiveReader, Section
 from connectors.archives.sieve import Sieve, codes, paired, quarantine, repeated
+from connectors.archives.source import Source
 from connectors.errors import InputError
 from connectors.schema import BARS, Int64, times
 

@@ -17,11 +17,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from connectors.archives.bars import Bars, open_bars
-from connectors.archives.files import Loaded, Source, load
+from connectors.archives.files import load
 from connectors.archives.formats import Format, Need
 from connectors.archives.prices import coin_of_file
 from connectors.archives.reader import ArchiveReader, Options
 from connectors.archives.sieve import Sieve
+from connectors.archives.source import Loaded, Source
 from connectors.archives.times import parse_times
 from connectors.archives.trades import Trades, open_trades, sift
 from connectors.archives.values import is_text, not_a_price, parse_numbers

@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias
 
-from connectors.archives.files import Source
 from connectors.archives.reader import ArchiveReader, Options
+from connectors.archives.source import Source
 from connectors.schema import Kind
 
 Branch: TypeAlias = Literal["market", "chain"]

@@ -16,10 +16,11 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from connectors.archives.bars import Bars, open_bars
-from connectors.archives.files import Loaded, Source, load
+from connectors.archives.files import load
 from connectors.archives.formats import TIME_NAMES, Format, Need
 from connectors.archives.reader import ArchiveReader, Options
 from connectors.archives.sieve import Sieve
+from connectors.archives.source import Loaded, Source
 from connectors.archives.times import parse_intervals, parse_times, spacing_us
 from connectors.archives.values import is_text, not_a_price, parse_names, parse_numbers
 from connectors.errors import InputError

@@ -12,10 +12,12 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from connectors.archives.bars import Bars, open_bars, refuse_useless
-from connectors.archives.files import Loaded, Source, load, load_row_groups, row_group_sizes, time_ranges
+from connectors.archives.files import load
 from connectors.archives.formats import Format, Need
+from connectors.archives.parquet import load_row_groups, row_group_sizes, time_ranges
 from connectors.archives.reader import NEVER_US, ArchiveReader, Options, Section
 from connectors.archives.sieve import Sieve, quarantine
+from connectors.archives.source import Loaded, Source
 from connectors.archives.times import parse_times
 from connectors.archives.values import not_a_price, parse_names, parse_numbers
 from connectors.schema import TIME, TRADES, Int64, conform, times

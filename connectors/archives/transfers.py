@@ -12,10 +12,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from connectors.archives.bars import constant, refuse_useless, reject_repeated
-from connectors.archives.files import Loaded, Source, load
+from connectors.archives.files import load
 from connectors.archives.formats import Format, Need
 from connectors.archives.reader import ArchiveReader, Options, Section
 from connectors.archives.sieve import Sieve, codes, occurrence, paired, quarantine
+from connectors.archives.source import Loaded, Source
 from connectors.archives.times import parse_times
 from connectors.archives.values import parse_addresses, parse_amounts, parse_hashes, parse_names, parse_numbers
 from connectors.errors import InputError

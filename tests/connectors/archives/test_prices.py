@@ -176,6 +176,16 @@ def test_bytes_that_are_not_utf8_cost_their_row(write: Write) -> None:
     ]
 
 
+def test_malformed_rows_keep_their_numbers_also_where_bytes_are_not_utf8(write: Write) -> None:
+    got = read(write(b"\n\ndate,coin_id,price\n\n2021-01-01,a\xff\n2021-01-01,b,2\n\xfe\n2021-01-01,c\xc3\xa9,1,\n"))
+    assert [row["symbol"] for row in got.rows] == ["b"]
+    assert [(row["position"], row["reason"]) for row in got.quarantined] == [
+        (1, "2 cells where 3 are"),
+        (3, "1 cells where 3 are"),
+        (4, "4 cells where 3 are"),
+    ]
+
+
 def test_a_stray_quote_costs_its_row_and_not_those_after_it(write: Write) -> None:
     rows = "".join(f"2021-01-01,c{i},1\n" for i in range(8_000))
     got = read(write("date,coin_id,price\n" + rows + '2021-01-01,"a,1\n2021-01-02,a,"2\n2021-01-01,a,2\n'), 10_000)
