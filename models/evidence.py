@@ -16,7 +16,7 @@ Float64: TypeAlias = npt.NDArray[np.float64]
 Int64: TypeAlias = npt.NDArray[np.int64]
 Bool: TypeAlias = npt.NDArray[np.bool_]
 
-# Below this share of the terms it is the difference of, a squared norm is rounding error.
+# Below this share of its terms a squared norm is rounding error.
 _ROUNDING = 1e-12
 
 
@@ -60,17 +60,26 @@ def member_similarities(Z: Float64, member: Bool) -> Float64:
     if Z.ndim != 2 or member.ndim != 2 or member.shape[0] != Z.shape[1]:
         raise ValueError(f"returns of shape {Z.shape} do not fit members of shape {member.shape}")
     centred = Z - Z.mean(axis=0) if Z.shape[0] else Z
+    weight = member.astype(np.float64)
     own = np.einsum("tn,tn->n", centred, centred)
-    total = centred @ member.astype(np.float64)
-    total_square = np.einsum("tk,tk->k", total, total)
+    total = centred @ weight
+    square, terms = np.einsum("tk,tk->k", total, total), own @ weight
     product = centred.T @ total
-    without = np.where(member, product - own[:, None], product)
-    square = np.broadcast_to(total_square, product.shape)
-    rest = np.where(member, square - 2.0 * product + own[:, None], square)
-    others = member.sum(axis=0) - member
-    defined = (others > 0) & (own[:, None] > 0.0) & (rest > _ROUNDING * (square + own[:, None]))
-    scale = np.sqrt(np.where(defined, rest * own[:, None], 1.0))
-    return np.where(defined, np.clip(without / scale, -1.0, 1.0), np.nan)
+    similarity = product * _inverse_root(own, 0.0)[:, None] * _inverse_root(square, _ROUNDING * terms)
+    # Members alone need themselves left out: a few cells of the matrix.
+    coin, shoal = np.nonzero(member)
+    rest = square[shoal] - 2.0 * product[coin, shoal] + own[coin]
+    apart = (product[coin, shoal] - own[coin]) * _inverse_root(own[coin], 0.0)
+    similarity[coin, shoal] = apart * _inverse_root(rest, _ROUNDING * terms[shoal])
+    lonely = weight.sum(axis=0)[shoal] == 1.0
+    similarity[coin[lonely], shoal[lonely]] = np.nan
+    return np.clip(similarity, -1.0, 1.0, out=similarity)
+
+
+def _inverse_root(square: Float64, least: Float64 | float) -> Float64:
+    """Return 1 / sqrt of squares greater than the least that is no rounding error, NaN of the others."""
+    defined = square > least
+    return np.where(defined, 1.0 / np.sqrt(np.where(defined, square, 1.0)), np.nan)
 
 
 def margins(similarity: Float64, home: Int64) -> tuple[Float64, Int64]:

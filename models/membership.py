@@ -279,6 +279,8 @@ class Membership:
     def _join(self, fit: Round, coins: np.ndarray[Any, Any], evidence: _Evidence, trusted: Any) -> list[Event]:
         """Give a home to coins that have none and move with a shoal."""
         weighed = coins["adrift"] & trusted & (evidence.column >= 0)
+        if not weighed.any():
+            return []
         similar = np.where(weighed, evidence.similarity[np.arange(weighed.size), evidence.column], np.nan)
         joins = weighed & (similar > evidence.chance) & (coins["margin"] >= self._config.return_margin)
         events: list[Event] = []

@@ -224,6 +224,16 @@ def test_a_coin_that_is_absent_keeps_its_home_and_new_ones_get_one() -> None:
     assert back.home.tolist() == TWO
 
 
+def test_a_fit_without_shoals_moves_nothing() -> None:
+    state, bars = MembershipConfig().build(), itertools.count(1)
+    _run(state, bars, TWO, 5)
+    update = state.update(_round(next(bars), TWO, [-1] * 10))
+    assert update.home.tolist() == TWO
+    assert np.isnan(update.margin).all()
+    assert _run(state, bars, TWO, 5) == []
+    assert state.update(_round(next(bars), TWO)).home.tolist() == TWO
+
+
 def test_split_merged_and_died_take_their_coins_along_without_coin_events() -> None:
     state, bars = MembershipConfig().build(), itertools.count(1)
     groups = [1, 1, 1, 1, 1, 1, 2, 2, 2, 3, 3, 3]
