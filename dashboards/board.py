@@ -10,7 +10,6 @@ nobody sees one fit's labels with another's shoals.
 
 from __future__ import annotations
 
-import json
 import threading
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
@@ -25,6 +24,7 @@ from dashboards.history import History, Row, as_dicts, conform, event_key, merge
 from dashboards.metrics import METRICS, label
 from dashboards.state import POINTS_KEPT, Expected, Fit, Job, Snapshot, State, View
 from dashboards.stream import QUEUE_LENGTH, Hub, Subscription
+from dashboards.words import evidence_of
 
 FITS_UNTIL_READY: Final = 2
 
@@ -251,12 +251,14 @@ class Board:
         self._show_complete(view, pending)
 
     def _show_complete(self, view: View, pending: dict[int, dict[str, pa.Table]]) -> None:
-        """Show the newest fit whose parts are there. One without shoals counts once a newer one has begun."""
+        """Show the newest fit whose parts are there.
+
+        One that did not converge has no shoals; any other without them counts once a newer one has begun.
+        """
         newest = max(pending)
         for as_of in sorted(pending, reverse=True):
             parts = pending[as_of]
-            whole = len(parts) == len(_FIT_PARTS) or (as_of < newest and {"fits", "memberships"} <= set(parts))
-            if whole:
+            if {"fits", "memberships"} <= set(parts) and ("shoals" in parts or as_of < newest or _moved_nothing(parts)):
                 shoals = parts.get("shoals", TABLES["shoals"].schema.empty_table())
                 fit = Fit(as_of, as_dicts(parts["fits"])[-1], shoals, parts["memberships"])
                 self._state.fits[view] = fit
@@ -287,7 +289,7 @@ class Board:
             }
             history.add(key, whole)
             changed[chain] = whole
-            self._regime(row["chain"], row["as_of_us"], row["regime"])
+            self._regime(row["chain"], row["as_of_us"], row["regime"] or "unknown")
         for whole in changed.values():
             self._send("composition", whole)
 
@@ -302,12 +304,15 @@ class Board:
                 counts = state.departures.get((window, view), {})
                 state.departures[(window, view)] = {**counts, row["coin_id"]: counts.get(row["coin_id"], 0) + 1}
             elif kind == "price_regime":
-                self._regime(row["coin_id"] or "", row["as_of_us"], _named_regime(row["evidence"]))
+                evidence = evidence_of(row)
+                asset, regime = row["coin_id"] or evidence.get("asset"), evidence.get("now")
+                if isinstance(asset, str) and isinstance(regime, str):
+                    self._regime(asset, row["as_of_us"], regime)
             self._send("event", row)
 
-    def _regime(self, asset: str, as_of: int, regime: str | None) -> None:
+    def _regime(self, asset: str, as_of: int, regime: str) -> None:
         old = self._state.regimes.get(asset)
-        if asset and regime is not None and regime in REGIMES and (old is None or as_of >= old[0]):
+        if regime in REGIMES and (old is None or as_of >= old[0]):
             self._state.regimes[asset] = (as_of, regime)
 
     # -- readiness and the moment --------------------------------------------------------------------------------
@@ -383,6 +388,10 @@ def _with_part(fit: Fit, table: str, rows: pa.Table) -> Fit:
     return replace(fit, members=merge(table, fit.members, rows))
 
 
+def _moved_nothing(parts: dict[str, pa.Table]) -> bool:
+    return parts["fits"]["converged"].to_pylist()[-1] is False
+
+
 def _keep_newest(
     place: dict[Any, tuple[int, pa.Table]], key: tuple[str, ...], table: str, as_of: int, rows: pa.Table
 ) -> None:
@@ -405,12 +414,3 @@ def _few_reasons(reasons: Mapping[Any, Any]) -> dict[str, int]:
             name = "other"
         counts[name] = counts.get(name, 0) + int(reasons[reason])
     return counts
-
-
-def _named_regime(evidence: str | None) -> str | None:
-    try:
-        tree = json.loads(evidence or "{}")
-    except json.JSONDecodeError:
-        return None
-    regime = tree.get("regime", tree.get("to")) if isinstance(tree, dict) else None
-    return regime if isinstance(regime, str) else None

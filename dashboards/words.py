@@ -1,9 +1,10 @@
 """Events in a person's words.
 
 ``evidence`` is JSON whose keys differ by kind; whatever is there is used, and whatever is not is left out. Known keys:
-``counterparts`` (coins that the coin now moves with: names, or pairs of name and change), ``margin_before``, ``coins``
-(those concerned), ``outcome``, ``regime``, ``series``, ``before``, ``after``, ``price``, ``missing``, ``filled``,
-``depth``, ``height``, ``feed``.
+``from``, ``to`` (names of shoals at that time), ``counterparts`` (coins whose correlation with the coin changed most:
+``coin``, ``before``, ``after``), ``margin_before``, ``mode_share``, ``coins``, ``size``, ``outcome``, ``followed``,
+``mates``, ``asset``, ``now``, ``series``, ``before``, ``after``, ``price``, ``missing``, ``filled``, ``feed``,
+``depth``, ``from_height``.
 """
 
 from __future__ import annotations
@@ -19,6 +20,10 @@ from dashboards.state import Names
 Evidence: TypeAlias = dict[str, Any]
 
 _NAMED: Final = 3
+_LISTED: Final = 6
+_TOLD: Final = frozenset(
+    {"from", "to", "home", "margin_before", "margin_now", "mode_share", "cooldown_until_bar", "asset", "now", "outcome"}
+)
 
 
 def evidence_of(row: Row) -> Evidence:
@@ -49,16 +54,17 @@ def shoal_name(row: Row, number: int | None, names: Names) -> str | None:
 def reasons(row: Row) -> list[str]:
     """Return the evidence as short lines, for people who ask why."""
     tree = evidence_of(row)
-    lines = []
-    if (coins := _coins(tree)) and row["kind"] in ("left", "joined"):
-        lines.append(f"closest counterparts now: {', '.join(coins)}")
-    before = tree.get("margin_before")
-    if _is_number(before) and _is_number(row["margin"]):
+    lines = [line for item in _counterparts(tree) if (line := _changed(item))]
+    if not lines and (coins := _coins(tree)):
+        lines.append(f"coins: {', '.join(coins)}")
+    if _is_number(before := tree.get("margin_before")) and _is_number(row["margin"]):
         lines.append(f"margin {signed(before)} before, {signed(row['margin'])} now")
+    if _is_number(share := tree.get("mode_share")):
+        lines.append(f"{share:.0%} of its movement is the market's common mode")
     for name, value in sorted(tree.items()):
-        if name not in ("counterparts", "margin_before") and isinstance(value, (int, float, str)):
-            shown = value if isinstance(value, str) else f"{value:.4g}"
-            lines.append(f"{name.replace('_', ' ')}: {shown[:80]}")
+        if name in _TOLD or name.endswith("_us") or isinstance(value, bool) or not isinstance(value, (int, float, str)):
+            continue
+        lines.append(f"{name.replace('_', ' ')}: {value[:80] if isinstance(value, str) else f'{value:.6g}'}")
     return lines
 
 
@@ -71,19 +77,27 @@ def _is_number(value: object) -> TypeGuard[float]:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
+def _counterparts(tree: Evidence) -> list[dict[str, Any]]:
+    listed = tree.get("counterparts")
+    return [item for item in listed if isinstance(item, dict)][:_LISTED] if isinstance(listed, list) else []
+
+
+def _changed(item: dict[str, Any]) -> str | None:
+    """Return how the correlation with a counterpart changed."""
+    before, after = item.get("before"), item.get("after")
+    if not (_is_number(before) and _is_number(after)):
+        return None
+    return f"correlation with {item.get('coin')}: {signed(before)} before, {signed(after)} now"
+
+
 def _coins(tree: Evidence) -> list[str]:
-    """Return the coins that the evidence names, at most three."""
-    listed = tree.get("counterparts", tree.get("coins", []))
+    """Return the coins that the evidence names, at most three; of counterparts, those that came closer."""
+    closer = [c for c in _counterparts(tree) if c.get("after") is None or c["after"] > (c.get("before") or 0.0)]
+    listed = closer or tree.get("counterparts", tree.get("coins", []))
     if not isinstance(listed, list):
         return []
-    coins = []
-    for item in listed:
-        part = item[0] if isinstance(item, list) and item else item
-        if isinstance(part, dict):
-            part = part.get("coin_id", part.get("coin"))
-        if isinstance(part, str):
-            coins.append(part)
-    return coins[:_NAMED]
+    names = [item.get("coin") if isinstance(item, dict) and closer else item for item in listed]
+    return [name for name in names if isinstance(name, str)][:_NAMED]
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +111,22 @@ class _Event:
     def named(self, number: int | None) -> str | None:
         return shoal_name(self.row, number, self.names)
 
+    @property
+    def origin(self) -> str | None:
+        """The name of the shoal that it is from, at that time."""
+        return _at_that_time(self.tree.get("from")) or self.named(self.row["shoal_from"])
+
+    @property
+    def destination(self) -> str | None:
+        """The name of the shoal that it is to, at that time."""
+        return _at_that_time(self.tree.get("to")) or self.named(self.row["shoal_to"])
+
+
+def _at_that_time(name: object) -> str | None:
+    if not isinstance(name, str) or not name:
+        return None
+    return f"shoal {name}" if name.isdigit() else name
+
 
 def _of(name: str | None) -> str:
     """Return "ADA's shoal", or "shoal 7" for one that is named by its number."""
@@ -106,18 +136,18 @@ def _of(name: str | None) -> str:
 
 
 def _left(e: _Event) -> str:
-    to = e.named(e.row["shoal_to"])
-    text = f"{e.row['coin_id']} left {_of(e.named(e.row['shoal_from']))}"
+    to = e.destination
+    text = f"{e.row['coin_id']} left {_of(e.origin)}"
     if to is not None:
         text += f" for {_of(to)}" if to.startswith("shoal ") else f" for {to}'s"
     if _is_number(e.row["margin"]):
         text += f", margin {signed(e.row['margin'])}"
     coins = _coins(e.tree)
-    return text + (f"; now closest to {', '.join(coins)}" if coins else "")
+    return text + (f"; now closer to {', '.join(coins)}" if coins else "")
 
 
 def _joined(e: _Event) -> str:
-    text = f"{e.row['coin_id']} joined {_of(e.named(e.row['shoal_to']))}"
+    text = f"{e.row['coin_id']} joined {_of(e.destination)}"
     coins = _coins(e.tree)
     return text + (f"; closest to {', '.join(coins)}" if coins else "")
 
@@ -129,27 +159,26 @@ def _outcome(e: _Event) -> str:
         "forerunner": "was a forerunner: others followed it out of",
         "apart": "stayed away from",
     }.get(str(outcome), "closed its departure from")
-    return f"{e.row['coin_id']} {phrase} {_of(e.named(e.row['shoal_from']))}"
+    return f"{e.row['coin_id']} {phrase} {_of(e.origin)}"
 
 
 def _split(e: _Event) -> str:
-    to = e.named(e.row["shoal_to"])
-    return f"{_of(e.named(e.row['shoal_from']))} split" + (f"; a part of it is now {_of(to)}" if to else "")
+    to = e.destination
+    return f"{_of(e.origin)} split" + (f"; a part of it is now {_of(to)}" if to else "")
 
 
 def _merged(e: _Event) -> str:
-    return f"{_of(e.named(e.row['shoal_from']))} merged into {_of(e.named(e.row['shoal_to']))}"
+    return f"{_of(e.origin)} merged into {_of(e.destination)}"
 
 
 def _born(e: _Event) -> str:
-    size = e.tree.get("size", len(e.tree["coins"]) if isinstance(e.tree.get("coins"), list) else None)
-    number = e.row["shoal_to"] if e.row["shoal_to"] is not None else e.row["shoal_from"]
-    return f"a new shoal formed: {_of(e.named(number))}" + (f", {size} coins" if _is_number(size) else "")
+    size = e.tree.get("size")
+    name = e.destination if e.row["shoal_to"] is not None else e.origin
+    return f"a new shoal formed: {_of(name)}" + (f", {size} coins" if _is_number(size) else "")
 
 
 def _died(e: _Event) -> str:
-    number = e.row["shoal_from"] if e.row["shoal_from"] is not None else e.row["shoal_to"]
-    return f"{_of(e.named(number))} dissolved"
+    return f"{_of(e.origin if e.row['shoal_from'] is not None else e.destination)} dissolved"
 
 
 def _depeg(e: _Event) -> str:
@@ -158,8 +187,8 @@ def _depeg(e: _Event) -> str:
 
 
 def _regime(e: _Event) -> str:
-    regime = e.tree.get("regime", e.tree.get("to", "another one"))
-    return f"{e.row['coin_id'] or 'the market'}: the price regime is now {regime}"
+    regime = e.tree.get("now", e.tree.get("regime", "another one"))
+    return f"the price regime of {e.row['coin_id'] or e.tree.get('asset') or 'the market'} is now {regime}"
 
 
 def _shift(e: _Event) -> str:
@@ -181,9 +210,9 @@ def _gap(e: _Event) -> str:
 
 
 def _reorg(e: _Event) -> str:
-    depth, height = e.tree.get("depth"), e.tree.get("height")
+    depth, height = e.tree.get("depth"), e.tree.get("from_height")
     text = f"{e.tree.get('chain') or e.row['view'] or e.row['window'] or 'the chain'} was reorganised"
-    text += f", {depth:g} blocks deep" if _is_number(depth) else ""
+    text += f", {depth:g} {'block' if depth == 1 else 'blocks'} deep" if _is_number(depth) else ""
     return text + (f", from height {height:g}" if _is_number(height) else "")
 
 

@@ -56,7 +56,7 @@ def test_an_event_arrives_while_the_page_is_open(site: Site, desktop: Watched) -
     as_of = site.feeder.fit(mover=COINS.index("SOL"))
     first = page.locator("#feed .event").first
     expect(first).to_have_attribute("data-kind", "left")
-    expect(first.locator("p")).to_contain_text(re.compile(r"^SOL left .+ for .+, margin −0\.21; now closest to "))  # noqa: RUF001
+    expect(first.locator("p")).to_contain_text(re.compile(r"^SOL left .+ for .+, margin −0\.21; now closer to "))  # noqa: RUF001
     # the same rows again, as after a restart: nothing is shown twice
     left = event("left", as_of, coin_id="ADA", shoal_from=1, shoal_to=2, margin=-0.3)
     for _ in range(2):

@@ -108,11 +108,14 @@ class Feeder:
     def _move(self, coin: int, as_of: int) -> None:
         old = int(self.home[coin])
         new = (old + 1) % self.shoals
-        mates = [self.coins[i] for i in np.flatnonzero(self.home == new)[:3]]
+        mates = [
+            {"coin": self.coins[i], "shoal": None, "before": 0.1, "after": 0.5}
+            for i in np.flatnonzero(self.home == new)[:3]
+        ]
         self.home[coin] = new
         self.board.publish("events", event(
             "left", as_of, coin_id=self.coins[coin], shoal_from=old + 1, shoal_to=new + 1, margin=-0.21,
-            evidence={"counterparts": mates, "margin_before": 0.18, "market_share": 0.44}))  # fmt: skip
+            evidence={"counterparts": mates, "margin_before": 0.18, "mode_share": 0.44}))  # fmt: skip
 
     def _map(self, as_of: int) -> None:
         places = self.centres[self.home] + self.jitter + self.rng.normal(0, 0.004, self.jitter.shape)
@@ -171,12 +174,12 @@ class Feeder:
         now = START_US + self.fits * MINUTE_US
         publish = self.board.publish
         publish("events", event("joined", now - 9 * MINUTE_US, coin_id="THETA", shoal_to=2, margin=0.22))
-        publish("events", event("price_regime", now - 20 * MINUTE_US, coin_id=CHAIN, window=CHAIN_WINDOW, view="",
-                                evidence={"regime": "rising"}))  # fmt: skip
+        publish("events", event("price_regime", now - 20 * MINUTE_US, window=CHAIN_WINDOW, view=CHAIN,
+                                evidence={"asset": CHAIN, "now": "rising"}))  # fmt: skip
         publish("events", event("merged", now - 31 * MINUTE_US, shoal_from=3, shoal_to=1))
         publish("events", event("born", now - 40 * MINUTE_US, shoal_to=5, evidence={"size": 7}))
-        publish("events", event("reorg", now - 2 * MINUTE_US, window="", view="",
-                                evidence={"chain": CHAIN, "depth": 2, "height": 957}))  # fmt: skip
+        publish("events", event("reorg", now - 2 * MINUTE_US, window="", view=CHAIN,
+                                evidence={"depth": 2, "from_height": 957}))  # fmt: skip
         publish(
             "events", event("gap", now - 14 * MINUTE_US, coin_id="XRP", view="", evidence={"missing": 17, "filled": 17})
         )
