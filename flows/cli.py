@@ -179,19 +179,10 @@ def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _cause(error: BaseException) -> ShoalError | None:
-    """Find our own error in what the dataflow's engine has wrapped around it."""
-    seen: BaseException | None = error
-    while seen is not None:
-        if isinstance(seen, ShoalError):
-            return seen
-        seen = seen.__cause__ or seen.__context__
-    return None
-
-
 def main(arguments: list[str] | None = None) -> Any:
     """Run the command line; errors of the tree become one line and exit code 2."""
     one_thread_each()
+    sys.stderr = os.fdopen(os.dup(sys.stderr.fileno()), "w", buffering=1)  # apart from what native code prints
     return _reported(lambda: app(args=arguments, standalone_mode=True))
 
 
@@ -201,11 +192,10 @@ def _reported(call: Callable[[], Any]) -> Any:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
-    except Exception as error:
-        found = _cause(error)
-        if found is None or _SETTINGS["debug"]:
+    except ShoalError as error:
+        if _SETTINGS["debug"]:
             raise
-        sys.stderr.write(f"shoal: {found}\n")
+        sys.stderr.write(f"shoal: {error}\n")
         sys.exit(2)
 
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
+import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -20,11 +22,15 @@ from typing import Any, Final
 import bytewax.recovery
 import bytewax.run
 from bytewax.dataflow import Dataflow
+from bytewax.errors import BytewaxRuntimeError
+
+from connectors.errors import ShoalError
 
 _init: Any = bytewax.recovery.init_db_dir
 _config: Any = bytewax.recovery.RecoveryConfig
 _main: Any = bytewax.run.cli_main
 _AGAIN_S: Final = 0.005
+_STDERR: Final = 2
 
 
 class Ended(Exception):  # noqa: N818 not an error
@@ -58,7 +64,8 @@ def handling(handlers: dict[signal.Signals, Callable[[], bool]]) -> Iterator[Non
 def execute(flow: Dataflow, recovery: Path, epoch_seconds: float, workers: int = 1) -> None:
     """Run ``flow`` in the main thread until its inputs end; go on from the snapshots in ``recovery`` if there are any.
 
-    The folder is made whole before it gets its name, so that a crash in between leaves no half of one.
+    The folder is made whole before it gets its name, so that a crash in between leaves no half of one. Raises
+    :class:`Ended` if a handler ended it, and whatever of ours was raised inside the dataflow as itself.
     """
     if not recovery.exists():
         fresh = recovery.with_name(f".{recovery.name}.fresh")
@@ -67,9 +74,48 @@ def execute(flow: Dataflow, recovery: Path, epoch_seconds: float, workers: int =
             leftover.unlink()
         _init(fresh, 1)
         fresh.rename(recovery)
-    _main(
-        flow,
-        workers_per_process=workers,
-        epoch_interval=timedelta(seconds=epoch_seconds),
-        recovery_config=_config(str(recovery)),
-    )
+    try:
+        with _without_native_noise():
+            _main(
+                flow,
+                workers_per_process=workers,
+                epoch_interval=timedelta(seconds=epoch_seconds),
+                recovery_config=_config(str(recovery)),
+            )
+    except BytewaxRuntimeError as error:
+        cause = _ours(error)
+        if cause is None:
+            raise
+        raise cause from None
+
+
+def _ours(error: BaseException) -> Ended | ShoalError | None:
+    """Find what we raised in what the engine has wrapped around it."""
+    seen: BaseException | None = error
+    while seen is not None and not isinstance(seen, Ended | ShoalError):
+        seen = seen.__cause__ or seen.__context__
+    return seen
+
+
+@contextmanager
+def _without_native_noise() -> Iterator[None]:
+    """Keep what the engine's native part prints when it unwinds (a panic with its backtrace) off the terminal.
+
+    The exception itself says all of it. Only where Python's own stderr is another file descriptor, as the command
+    line arranges, or its lines would be lost with them.
+    """
+    try:
+        apart = sys.stderr.fileno() != _STDERR
+    except (OSError, ValueError, AttributeError):
+        apart = False
+    if not apart:
+        yield
+        return
+    kept = os.dup(_STDERR)
+    with tempfile.TemporaryFile() as noise:
+        os.dup2(noise.fileno(), _STDERR)
+        try:
+            yield
+        finally:
+            os.dup2(kept, _STDERR)
+            os.close(kept)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -35,7 +36,10 @@ def one_thread_each() -> None:
         os.environ.setdefault(name, "1")
 
 
-def _end_with_parent() -> None:
+def _begin_child() -> None:
+    """Leave Ctrl-C and SIGTERM, which reach the whole group, to the parent, and end when it ends."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
     if parent is None:
         return
@@ -68,7 +72,7 @@ class Pool:
                 self._executor = ProcessPoolExecutor(
                     max_workers=self.jobs,
                     mp_context=multiprocessing.get_context("spawn"),
-                    initializer=_end_with_parent,
+                    initializer=_begin_child,
                 )
             return self._executor.submit(_timed, work, job)
 

@@ -203,7 +203,8 @@ def spawn(config: SandboxConfig) -> SandboxProcess:
 
 def run_process(config: SandboxConfig, pipe: Connection) -> None:
     """Run a sandbox until the pipe closes: what the child process does."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides
+    for number in (signal.SIGINT, signal.SIGTERM):  # they reach the whole group; the parent decides
+        signal.signal(number, signal.SIG_IGN)
     _die_with_parent()
     asyncio.run(_run(config, pipe))
 
@@ -216,7 +217,6 @@ async def _run(config: SandboxConfig, pipe: Connection) -> None:
     except (ConfigError, ServiceError) as error:
         pipe.send((type(error).__name__, str(error).removeprefix("sandbox: ")))
         return
-    loop.add_signal_handler(signal.SIGTERM, over.set)
     # a plain thread: it blocks in the pipe's read, and must not hold up the end of the process
     threading.Thread(target=_watch, args=(pipe, loop, over), daemon=True).start()
     pipe.send(("ready", msgspec.json.encode(running.urls)))
