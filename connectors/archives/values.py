@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import binascii
 import math
 import re
 from typing import Final
@@ -21,7 +22,7 @@ LEAST_PRICE: Final = 1e-15
 
 _MISSING: Final = pa.array(["", "nan", "na", "n/a", "null", "none"], pa.large_string())
 _NUMBER: Final = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|[+-]?inf(inity)?", re.IGNORECASE)
-_HASH: Final = "^[0-9a-f]{64}$"
+_HASH: Final = "^[0-9a-fA-F]{64}$"
 _EXACT_FLOAT: Final = 2**53
 
 NEGATIVE: Final = "negative"
@@ -99,6 +100,8 @@ def parse_amounts(column: pa.Array) -> tuple[pa.Array, dict[str, Bools]]:
 
 
 def _amounts_of_text(text: pa.Array) -> tuple[pa.Array, dict[str, Bools]]:
+    if pc.all(pc.match_substring_regex(text, r"^\d{1,38}$"), skip_nulls=False).as_py():  # as nearly always
+        return text.cast(AMOUNT), {}
     text = text.fill_null("")
     missing = pc.is_in(pc.utf8_lower(text), _MISSING)
     minus = pc.and_(pc.match_substring_regex(text, r"^-\d"), pc.match_substring_regex(text, "[1-9]"))
@@ -138,23 +141,30 @@ def parse_hashes(column: pa.Array) -> pa.Array:
     if pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_fixed_size_binary(kind):
         return column.cast(pa.binary())
     text = parse_names(pc.utf8_trim_whitespace(text_of(column)))
-    bare = pc.replace_substring_regex(pc.utf8_lower(text), "^0x", "")
-    hexadecimal = pc.match_substring_regex(bare, _HASH).fill_null(False).to_numpy(zero_copy_only=False)
+    prefixed = pc.starts_with(text, "0x", ignore_case=True)
+    bare = pc.if_else(prefixed, pc.utf8_slice_codeunits(text, 2), text).cast(pa.large_binary())
+    sized = pc.equal(pc.binary_length(bare), 64).fill_null(False)
+    decoded = _decode_hex(bare.filter(sized))
+    if decoded is None:  # some of that length are no hashes
+        sized = pc.and_(sized, pc.match_substring_regex(bare, _HASH).fill_null(False))
+        decoded = _decode_hex(bare.filter(sized))
     verbatim = text.cast(pa.large_binary()).cast(pa.binary())
-    if not hexadecimal.any():
+    hits = sized.to_numpy(zero_copy_only=False)
+    if decoded is None or not hits.any():
         return verbatim
-    decoded = _decode_hex(bare.filter(pa.array(hexadecimal)))
-    place = np.where(hexadecimal, np.cumsum(hexadecimal) - 1, np.arange(len(text)) + len(decoded))
+    if hits.all():
+        return decoded
+    place = np.where(hits, np.cumsum(hits) - 1, np.arange(len(text)) + len(decoded))
     return pa.concat_arrays([decoded, verbatim]).take(pa.array(place))
 
 
-def _decode_hex(text: pa.Array) -> pa.Array:
-    """Decode texts of 64 lower-case hexadecimal digits."""
+def _decode_hex(text: pa.Array) -> pa.Array | None:
+    """Decode texts of 64 hexadecimal digits all at once; None if one of them is something else."""
     offsets = np.frombuffer(text.buffers()[1], dtype=np.int64)
-    start = int(offsets[text.offset])
-    letters = np.frombuffer(text.buffers()[2], dtype=np.uint8, count=64 * len(text), offset=start)
-    nibbles = np.where(letters >= ord("a"), letters - (ord("a") - 10), letters - ord("0")).astype(np.uint8)
-    raw = (nibbles[0::2] << 4) | nibbles[1::2]
-    return pa.FixedSizeBinaryArray.from_buffers(pa.binary(32), len(text), [None, pa.py_buffer(raw.tobytes())]).cast(
-        pa.binary()
-    )
+    start = int(offsets[text.offset]) if len(text) else 0
+    try:
+        raw = binascii.unhexlify(text.buffers()[2].slice(start, 64 * len(text)) if len(text) else b"")
+    except binascii.Error:
+        return None
+    fixed = pa.FixedSizeBinaryArray.from_buffers(pa.binary(32), len(text), [None, pa.py_buffer(raw)])
+    return fixed.cast(pa.binary())
