@@ -225,16 +225,15 @@ class Session:
         self._loop = asyncio.get_running_loop()
         if self._stopping.is_set():
             return
-        local = any(urlsplit(url).hostname in (None, *_LOOPBACK) or (urlsplit(url).hostname or "").startswith("127.")
-                    for url in (self.config.http_url,) if url)  # fmt: skip
+        local = (urlsplit(self.config.http_url or "").hostname or "").startswith(_LOOPBACK)
         timeout = aiohttp.ClientTimeout(total=self.config.http_timeout_s)
         headers = {"User-Agent": self.config.user_agent}
         async with aiohttp.ClientSession(timeout=timeout, headers=headers, trust_env=not local) as self._http:
+            if self.config.websocket_url is None:
+                self._put("open", endpoint(self.config.http_url or "").encode())
             jobs: list[Coroutine[Any, Any, None]] = [self._tick()]
             if self.config.websocket_url is not None:
                 jobs.append(self._connect_for_ever(self.config.websocket_url))
-            else:
-                self._put("open", endpoint(self.config.http_url or "").encode())
             tasks = [asyncio.create_task(job) for job in jobs]
             ending = asyncio.create_task(self._ending.wait())
             done, _ = await asyncio.wait([*tasks, ending], return_when=asyncio.FIRST_COMPLETED)
