@@ -274,7 +274,7 @@ def _neighbours(now: Snapshot, name: str) -> Tree:
             if name in (row["coin_a"], row["coin_b"]):
                 other = row["coin_b"] if row["coin_a"] == name else row["coin_a"]
                 near.append({"coin_id": other, "partial_correlation": row["partial_correlation"]})
-        result[window] = sorted(near, key=lambda n: (-abs(n["partial_correlation"] or 0.0), n["coin_id"]))
+        result[window] = sorted(near, key=lambda n: (-(n["partial_correlation"] or 0.0), n["coin_id"]))
     return result
 
 

@@ -33,7 +33,7 @@ _OF_WINDOW: Final = ("edges", "embedding", "coverage", "agreement")
 _OF_CHAIN: Final = ("networks", "behaviour_drift", "transitions")
 _NOT_RESULTS: Final = ("timings", "quarantine")
 _PENDING_FITS: Final = 8
-_REASONS_PER_FEED: Final = 12
+_REASONS_PER_FEED: Final = 20
 
 
 class Board:

@@ -14,7 +14,7 @@ from connectors.tables import BEHAVIOURS, EVENT_KINDS, REGIMES
 from dashboards.board import Board
 from dashboards.coins import withheld
 from dashboards.history import as_dicts
-from dashboards.metrics import METRICS, Metric, label
+from dashboards.metrics import METRICS, RECONNECT_REASONS, Metric, label
 from dashboards.state import Snapshot
 
 Sample: TypeAlias = tuple[tuple[str, ...], float]
@@ -106,7 +106,10 @@ def _feeds(board: Snapshot) -> Samples:
     samples["shoal_feed_reconnects_total"] = [
         ((name, reason), float(count))
         for name in names
-        for reason, count in (board.feeds.get(name, {}).get("reconnects") or {"closed": 0}).items()
+        for reason, count in {
+            **dict.fromkeys(RECONNECT_REASONS, 0),
+            **board.feeds.get(name, {}).get("reconnects", {}),
+        }.items()
     ]
     return samples
 

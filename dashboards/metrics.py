@@ -131,6 +131,11 @@ COIN_SERIES_BUDGET: Final = 50_000
 COINS_ON_MAP: Final = 100
 """Coins up to which a window's map is exposed as series."""
 
+RECONNECT_REASONS: Final = (
+    "closed", "unreachable", "timeout", "handshake", "no_ack", "no_answer", "silence", "roll", "server_shutdown",
+)  # fmt: skip
+"""Reasons whose counters exist at 0 from the start; others join when they happen, a bounded number of them."""
+
 LABEL_LENGTH: Final = 64
 """Longest label value; addresses and sentences do not belong in labels."""
 

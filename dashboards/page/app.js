@@ -57,8 +57,8 @@ async function readMarket() {
   Object.assign(state, { map: market, drift: moved.points });
   palette.assign([...market.coins.map((c) => c.shoal), ...shoals.shoals.map((s) => s.shoal)]);
   map.show(market);
-  if (palette.changed) events.show(events.events);
   const names = labels(market.coins.map((c) => c.coin_id));
+  if (palette.changed) events.show(events.events);
   shoalTable($("shoals"), shoals.shoals, palette, names, map, pick);
   $("map-note").textContent = market.as_of ? `Coins that move together lie together; fit of ${when(market.as_of, null)} UTC` : "Coins that move together lie together";
   drawKey();
@@ -99,7 +99,8 @@ function drawKey() {
   $("map-key").replaceChildren(
     item("coin", dot(4)), item("exemplar of its shoal", dot(4.5), svg("circle", { cx: 11, cy: 7, r: 6.3, fill: "none", stroke: "var(--faint)" })),
     item("moves away from its home", dot(4), svg("circle", { cx: 11, cy: 7, r: 6.3, fill: "none", stroke: "var(--bad)", "stroke-dasharray": "2.5 2.5" })),
-    item("partial correlation", svg("path", { d: "M2 10L20 4", stroke: "var(--faint)", "stroke-width": 2 })));
+    item("partial correlation", svg("path", { d: "M2 10L20 4", stroke: "var(--faint)", "stroke-width": 2 })),
+    item("negative", svg("path", { d: "M2 10L20 4", stroke: "var(--faint)", "stroke-width": 2, opacity: 0.25 })));
 }
 
 let timers = [];

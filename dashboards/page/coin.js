@@ -1,4 +1,5 @@
 // The panel of one coin: where it is, how firmly, with whom it moves, what happened to it.
+import { brief } from "./layout.js";
 import { el, percent, shoalTitle, signed, whole } from "./words.js";
 
 export class CoinPanel {
@@ -28,14 +29,14 @@ export class CoinPanel {
     const body = data ? [...data.views.map((v) => this.place(v)), this.near(data), this.past(data)] : [el("p", {}, "nothing is known of this coin yet")];
     const close = el("button", { class: "icon", type: "button", "aria-label": "Close", onclick: () => this.close() }, "✕");
     const focused = this.root.contains(document.activeElement);
-    this.root.replaceChildren(el("header", {}, el("h2", { id: "coin-title" }, asked), close), ...body);
+    this.root.replaceChildren(el("header", {}, el("h2", { id: "coin-title", title: asked }, brief(asked)), close), ...body);
     this.root.hidden = false;
     if (focused) close.focus({ preventScroll: true });
   }
 
   place(v) {
     const pair = (title, ...value) => el("div", { class: "pair" }, el("span", {}, title), ...value);
-    const chip = (n, name) => (n === null ? el("b", {}, "none") : el("span", { class: `chip ${this.palette.of(n)}` }, shoalTitle(name, n)));
+    const chip = (n, name) => (n === null ? el("b", {}, "none") : el("span", { class: `chip ${this.palette.of(n)}` }, shoalTitle(brief(name), n)));
     const gauge = el("div", { class: "gauge", role: "img", "aria-label": `margin ${signed(v.margin)}` }, v.margin === null ? null : el("i"));
     if (v.margin !== null) gauge.firstChild.style.left = `${50 + 50 * Math.max(-1, Math.min(1, v.margin))}%`;
     return el("section", { class: "where" },
@@ -48,12 +49,12 @@ export class CoinPanel {
   near(data) {
     const list = Object.values(data.neighbours)[0] ?? [];
     const most = Math.max(0.05, ...list.map((n) => Math.abs(n.partial_correlation ?? 0)));
-    const rows = list.slice(0, 6).map((n) => {
+    const rows = list.slice(0, 8).map((n) => {
       const meter = el("span", { class: "meter" }, el("i"));
       meter.firstChild.style.width = `${(100 * Math.abs(n.partial_correlation ?? 0)) / most}%`;
-      return el("li", {}, el("button", { type: "button", onclick: () => this.open(n.coin_id) }, n.coin_id), meter, el("span", {}, signed(n.partial_correlation)));
+      return el("li", { class: n.partial_correlation < 0 ? "against" : null }, el("button", { type: "button", onclick: () => this.open(n.coin_id) }, brief(n.coin_id)), meter, el("span", {}, signed(n.partial_correlation)));
     });
-    return el("section", {}, el("h3", {}, "Closest coins, by partial correlation"), rows.length ? el("ul", { class: "near-list" }, ...rows) : el("p", {}, "no edge of the network touches it"));
+    return el("section", {}, el("h3", {}, "Joined to, by partial correlation"), rows.length ? el("ul", { class: "near-list" }, ...rows) : el("p", {}, "no edge of the network touches it"));
   }
 
   past(data) {

@@ -129,11 +129,18 @@ function overlap(a, b) {
   return w > 0 && h > 0 ? w * h : 0;
 }
 
+// What (nearly) all symbols of a market end in, and sentences without it.
+let common = "";
+export const brief = (text) => (common && text ? text.replaceAll(new RegExp(`${common.replace("/", "\\/")}(?![A-Za-z])`, "g"), "") : text);
+
 // Coin names as people say them: what all symbols of a market end in is left away.
 export function labels(ids) {
-  for (const ending of ["USDT", "-USDT", "-USD", "/USDT", "USD", "_USDT", "USDC"]) {
+  common = "";
+  for (const ending of ["-USDT", "/USDT", "_USDT", "USDT", "-USDC", "USDC", "-USD", "/USD", "USD"]) {
     const mine = ids.filter((id) => id.endsWith(ending) && id.length > ending.length);
-    if (mine.length >= 0.8 * ids.length) return new Map(ids.map((id) => [id, mine.includes(id) ? id.slice(0, -ending.length) : id]));
+    if (mine.length < 0.8 * ids.length || !ids.length) continue;
+    common = ending;
+    return new Map(ids.map((id) => [id, mine.includes(id) ? id.slice(0, -ending.length) : id]));
   }
   return new Map(ids.map((id) => [id, id.length > 14 ? `${id.slice(0, 13)}…` : id]));
 }

@@ -1,4 +1,5 @@
 // What stands in words: the events, the shoals, the feeds, the tiles.
+import { brief } from "./layout.js";
 import { GROUPS, KINDS, el, fixed, glyph, inGroup, percent, seconds, shoalTitle, short, svg, when, whole } from "./words.js";
 
 const SHOWN = 150;
@@ -44,9 +45,9 @@ export class EventList {
     const pick = e.coin_id && e.kind in KINDS ? () => this.onPick(e.coin_id) : null;
     const path = [["from", e.shoal_from, e.name_from], ["to", e.shoal_to, e.name_to]].filter(([, n]) => n !== null);
     return el("li", { class: `event ${pick && !withReasons ? "coinful" : ""}`, "data-id": e.id, "data-kind": e.kind, onclick: withReasons ? null : pick },
-      glyph(e.kind), el("p", {}, e.text), el("time", { datetime: e.as_of, title: `${e.as_of} (event time)` }, when(e.as_of, newest)),
-      path.length ? el("div", { class: "more" }, ...path.flatMap(([, n, name], i) => [i ? "→" : "", el("span", { class: `chip soft ${this.palette.of(n)}` }, shoalTitle(name, n))])) : null,
-      withReasons && e.reasons.length ? el("ul", {}, ...e.reasons.map((r) => el("li", {}, r))) : null);
+      glyph(e.kind), el("p", {}, brief(e.text)), el("time", { datetime: e.as_of, title: `${e.as_of} (event time)` }, when(e.as_of, newest)),
+      path.length ? el("div", { class: "more" }, ...path.flatMap(([, n, name], i) => [i ? "→" : "", el("span", { class: `chip soft ${this.palette.of(n)}` }, shoalTitle(brief(name), n))])) : null,
+      withReasons && e.reasons.length ? el("ul", {}, ...e.reasons.map((r) => el("li", {}, brief(r)))) : null);
   }
 }
 
@@ -61,7 +62,7 @@ export function shoalTable(root, shoals, palette, names, map, onPick) {
     const members = first.slice(0, 12).map((id) => el("button", { type: "button", onclick: () => onPick(id) }, names.get(id) || id));
     if (first.length > 12) members.push(el("small", {}, `and ${first.length - 12} more`));
     return el("tr", { class: "row", onpointerenter: () => map.highlight(s.shoal), onpointerleave: () => map.highlight(null) },
-      el("td", { class: "name" }, el("span", { class: `chip ${palette.of(s.shoal)}` }, names.get(s.name) || s.name || `shoal ${s.shoal}`), " ", el("small", {}, `#${s.shoal}`)),
+      el("td", { class: "name" }, el("span", { class: `chip ${palette.of(s.shoal)}` }, brief(s.name) || `shoal ${s.shoal}`), " ", el("small", {}, `#${s.shoal}`)),
       el("td", { class: "num" }, meter, whole(s.size ?? s.coins.length)),
       el("td", {}, el("div", { class: `names ${palette.of(s.shoal)}` }, ...members)),
       el("td", { class: "num born" }, el("small", {}, when(s.born_as_of, s.as_of))));
@@ -136,8 +137,8 @@ export function tiles(root, { map, drift, events, mix }) {
     tile("Shoals", whole(fit?.clusters ?? null), fit ? (fit.converged ? "the fit converged" : "the fit did not converge") : "no fit yet"),
     tile("Coins", whole(fit?.coins ?? null), fit ? `${percent(fit.coverage, 1)} of their data received` : ""),
     tile("Agreement", fixed(last?.ari ?? null), "with the fit before (ARI)"),
-    tile("Away from home", whole(map?.coins.length ? away : null), "coins that move with others"),
-    tile("Departures", whole(left.length), left.length ? `latest: ${left[0].coin_id}` : "none seen"),
+    tile("Away", whole(map?.coins.length ? away : null), "coins that move with others than home"),
+    tile("Departures", whole(left.length), left.length ? `latest: ${brief(left[0].coin_id)}` : "none seen"),
     tile("Price regime", regime && regime !== "unknown" ? regime : "–", mix.length ? `of ${mix[mix.length - 1].chain}` : "no composition yet"),
   );
 }

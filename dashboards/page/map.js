@@ -1,6 +1,6 @@
 // The market map as SVG (or, above 500 coins, on a canvas): coins in their places, shoals as water around them.
 import { CanvasMap } from "./canvas.js";
-import { byShoal, hull, labels, layout, placeLabels } from "./layout.js";
+import { brief, byShoal, hull, labels, layout, placeLabels } from "./layout.js";
 import { el, fixed, percent, shoalTitle, signed, svg } from "./words.js";
 
 const ON_CANVAS = 500;
@@ -63,14 +63,16 @@ export class MarketMap {
     const root = svg("svg", { viewBox: `0 0 ${width} ${height}`, role: "group", "aria-label": `Market map: ${data.coins.length} coins` });
     this.hulls = [...byShoal(data.coins)].filter(([, m]) => m.length > 1).map(([number, members]) => {
       const path = svg("path", { class: `hull ${palette.of(number)}` });
-      root.append(path);
-      return { number, path, members: members.map((c) => c.coin_id) };
+      const title = svg("text", { class: `title ${palette.of(number)}`, "text-anchor": "middle" });
+      title.textContent = shoalTitle(brief(members[0].name), number);
+      root.append(path, title);
+      return { number, path, title, members: members.map((c) => c.coin_id) };
     });
     const shoalOf = new Map(data.coins.map((c) => [c.coin_id, c.shoal]));
     this.lines = data.edges.filter(([a, b]) => target.has(a) && target.has(b)).map(([a, b, rho]) => {
       const inside = shoalOf.get(a) !== null && shoalOf.get(a) === shoalOf.get(b);
       const strength = Math.min(1, Math.abs(rho ?? 0) / 0.4);
-      const line = svg("line", { class: `edge ${inside ? `inside ${palette.of(shoalOf.get(a))}` : ""}`, "stroke-width": (0.7 + 2 * strength).toFixed(2), opacity: (0.14 + (inside ? 0.4 : 0.22) * strength).toFixed(2) });
+      const line = svg("line", { class: `edge ${rho < 0 ? "against" : ""} ${inside ? `inside ${palette.of(shoalOf.get(a))}` : ""}`, "stroke-width": (0.7 + 2 * strength).toFixed(2), opacity: (rho < 0 ? 0.05 + 0.06 * strength : 0.16 + (inside ? 0.42 : 0.22) * strength).toFixed(2) });
       root.append(line);
       return { a, b, line };
     });
@@ -88,7 +90,7 @@ export class MarketMap {
 
   coin(c, item, label) {
     const away = c.home !== null && c.shoal !== c.home;
-    const where = c.shoal === null ? "in no shoal" : `in ${shoalTitle(c.name, c.shoal)}`;
+    const where = c.shoal === null ? "in no shoal" : `in ${shoalTitle(brief(c.name), c.shoal)}`;
     const g = svg("g", {
       class: `coin ${this.palette.of(c.shoal)} ${c.is_exemplar ? "exemplar" : ""} ${label.crowded && !c.is_exemplar ? "crowded" : ""} ${this.news.has(c.coin_id) ? "news" : ""}`,
       tabindex: 0, role: "button", "data-coin": c.coin_id,
@@ -120,7 +122,12 @@ export class MarketMap {
       line.setAttribute("x1", p.x.toFixed(1)); line.setAttribute("y1", p.y.toFixed(1));
       line.setAttribute("x2", q.x.toFixed(1)); line.setAttribute("y2", q.y.toFixed(1));
     }
-    for (const { path, members } of this.hulls) path.setAttribute("d", `M${hull(members.map((id) => at.get(id))).map((p) => `${p.x.toFixed(1)} ${p.y.toFixed(1)}`).join("L")}Z`);
+    for (const { path, title, members } of this.hulls) {
+      const points = hull(members.map((id) => at.get(id))), top = points.reduce((a, b) => (b.y < a.y ? b : a));
+      path.setAttribute("d", `M${points.map((p) => `${p.x.toFixed(1)} ${p.y.toFixed(1)}`).join("L")}Z`);
+      title.setAttribute("x", top.x.toFixed(1));
+      title.setAttribute("y", Math.max(14, top.y - 31).toFixed(1));
+    }
   }
 
   // Shows what belongs to a coin, and says where it stands.
@@ -145,7 +152,7 @@ export class MarketMap {
     const away = c.home !== null && c.shoal !== c.home;
     this.tip.replaceChildren(
       el("b", {}, c.coin_id),
-      el("span", {}, c.shoal === null ? "in no shoal: the fit did not converge" : `${shoalTitle(c.name, c.shoal)}${c.is_exemplar ? ", its exemplar" : ""}`),
+      el("span", {}, c.shoal === null ? "in no shoal: the fit did not converge" : `${shoalTitle(brief(c.name), c.shoal)}${c.is_exemplar ? ", its exemplar" : ""}`),
       el("span", {}, `margin ${signed(c.margin)}, coverage ${percent(c.coverage, 1)}`),
       away ? el("span", {}, "moves with others than its home") : "",
     );
