@@ -173,7 +173,8 @@ class KlineFetcher:
     def _issue(self) -> None:
         while self.state.waiting and len(self.state.asked) < OUTSTANDING:
             job = self.state.waiting.pop(0)
-            tag = f"klines/{job.symbol}/{job.interval_us}/{job.next_us}/{job.attempts}"
+            # until when is in the tag: an older answer to the same page may end in a bar that was still forming
+            tag = f"klines/{job.symbol}/{job.interval_us}/{job.next_us}/{job.until_us}/{job.attempts}"
             limit = min(PAGE, (job.until_us - job.next_us) // job.step_us)
             path = (
                 f"/api/v3/klines?symbol={self._symbol(job.symbol)}&interval={INTERVALS[job.step_us]}"
@@ -226,7 +227,7 @@ def _take(job: KlineJob, page: list[_Kline]) -> tuple[bool, str]:
             problem = f"kline at {opened} is out of order or off the grid"
             continue
         at = opened + job.step_us
-        inside = k.low <= min(k.open, k.close) and max(k.open, k.close) <= k.high
+        inside = k.low <= k.open <= k.high and k.low <= k.close <= k.high
         if not (inside and k.low > 0.0 and k.high < math.inf and 0.0 <= k.volume < math.inf):
             problem = f"the prices of the kline at {opened} contradict each other"
             continue

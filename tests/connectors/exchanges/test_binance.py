@@ -623,7 +623,7 @@ def test_no_trade_twice_and_watermarks_hold(script: list[tuple[str, int, int, in
             max_leaves=8,
         ),
     ),
-    tag=st.sampled_from(["", "info/0", "klines/0/60000000/1/0", "gap/0/2", "x"]),
+    tag=st.sampled_from(["", "info/0", "klines/0/60000000/1/2/0", "gap/0/2", "x"]),
     status=st.sampled_from([0, 200, 429]),
 )
 def test_nothing_that_a_peer_sends_is_fatal(kind: Any, body: Any, tag: str, status: int) -> None:
