@@ -101,7 +101,12 @@ def replay(
 
     settings = load(config) if config is not None else Config()
     options = ReplayOptions(
-        workers=workers, jobs=jobs or _cores(), chain=chain, overwrite=overwrite, batch_rows=batch_rows
+        workers=workers,
+        jobs=jobs or _cores(),
+        chain=chain,
+        overwrite=overwrite,
+        batch_rows=batch_rows,
+        epoch_seconds=settings.service.epoch_seconds,
     )
     try:
         rows = through(inputs, out, settings, options)

@@ -1,0 +1,187 @@
+"""The service on its sandbox, as a person runs it: start, look, stop, start again, and replay what it recorded."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import subprocess
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import pytest
+
+from connectors.tables import TABLES
+from tests.shell import ROOT, members, shoal, start, wait_until
+
+pytestmark = [pytest.mark.xdist_group("live"), pytest.mark.timeout(420)]
+
+READY_WITHIN_S = 60
+EVENT_WITHIN_S = 240
+
+
+@dataclass(slots=True)
+class Service:
+    """A running service."""
+
+    process: subprocess.Popen[bytes]
+    state: Path
+    log: Path
+    url: str = ""
+    seen: dict[str, Any] = field(default_factory=dict)
+
+    def get(self, path: str) -> tuple[int, str]:
+        """Fetch a path; return status and body."""
+        try:
+            with urllib.request.urlopen(self.url + path, timeout=10) as answer:
+                return answer.status, answer.read().decode()
+        except urllib.error.HTTPError as error:
+            return error.code, error.read().decode()
+
+    def metrics(self) -> dict[str, float]:
+        """Return the exposed samples."""
+        samples = {}
+        for line in self.get("/metrics")[1].splitlines():
+            if line and not line.startswith("#"):
+                name, value = line.rsplit(" ", 1)
+                samples[name] = float(value)
+        return samples
+
+    def stop(self, how: signal.Signals = signal.SIGTERM) -> int:
+        """Stop it as the system would, and return its exit code."""
+        self.process.send_signal(how)
+        return self.process.wait(40)
+
+
+def run_service(state: Path, *more: object) -> Service:
+    """Start the service and wait until it says where it listens."""
+    log = state.parent / f"{state.name}.log"
+    log.touch()
+    before = log.stat().st_size
+    service = Service(start("run", "--listen", "127.0.0.1:0", "--state", state, *more, log=log), state, log)
+
+    def listening() -> bool:
+        assert service.process.poll() is None, log.read_text()
+        found = re.search(r"listening on (http://\S+)", log.read_text()[before:])
+        service.url = found[1] if found else ""
+        return found is not None
+
+    wait_until("the line that says where it listens", listening, 30)
+    return service
+
+
+@pytest.fixture(scope="module")
+def first_run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """A run that was watched until a planted move had become an event, then stopped by SIGTERM."""
+    service = run_service(tmp_path_factory.mktemp("live") / "state")
+    try:
+        began = time.monotonic()
+        wait_until("/readyz answers 200", lambda: service.get("/readyz")[0] == 200, READY_WITHIN_S)
+        service.seen["ready after"] = time.monotonic() - began
+        service.seen["early"] = service.metrics()
+        service.seen["page"] = service.get("/")
+        service.seen["healthz"] = service.get("/healthz")
+        wait_until("a departure", lambda: _departures(service.metrics()) > 0, EVENT_WITHIN_S)
+        service.seen["late"] = service.metrics()
+        service.seen["events"] = json.loads(service.get("/api/v1/events?limit=500")[1])
+        service.seen["exit"] = service.stop()
+        yield service
+    finally:
+        service.process.kill()
+
+
+def _departures(samples: dict[str, float]) -> float:
+    return sum(value for name, value in samples.items() if name.startswith("shoal_coin_departures_total"))
+
+
+def read(state: Path, table: str) -> pa.Table:
+    """Read a live result table, all its periods."""
+    files = sorted((state / "results" / table).glob("*.parquet"))
+    schema = TABLES[table].schema
+    return pa.concat_tables([pq.read_table(path) for path in files]) if files else schema.empty_table()
+
+
+def test_it_is_ready_within_a_minute_and_serves_a_page(first_run: Service) -> None:
+    assert first_run.seen["ready after"] < READY_WITHIN_S
+    status, page = first_run.seen["page"]
+    assert status == 200
+    assert "<title>" in page
+    assert first_run.seen["healthz"][0] == 200
+
+
+def test_metrics_have_values_that_move(first_run: Service) -> None:
+    early, late = first_run.seen["early"], first_run.seen["late"]
+    assert late['shoal_clusters{view="comovement",window="minutes"}'] >= 4
+    assert 0 < late['shoal_cluster_ari{view="comovement",window="minutes"}'] <= 1
+    for name in ('shoal_feed_events_total{feed="binance"}', 'shoal_chain_head_height{chain="ethereum"}'):
+        assert late[name] > early[name] > 0, name
+    shares = [value for name, value in late.items() if name.startswith("shoal_behaviour_share_ratio")]
+    assert len(shares) == 4
+    assert sum(shares) == pytest.approx(1.0)
+    in_home = {value for name, value in late.items() if name.startswith("shoal_coin_in_home")}
+    assert in_home <= {0.0, 1.0}
+    assert 1.0 in in_home
+    assert late['shoal_feed_up{feed="binance"}'] == 1
+
+
+def test_departures_are_the_planted_moves(first_run: Service) -> None:
+    truth = json.loads((first_run.state / "truth.json").read_text())
+    moves = [(move["symbol"], move["at_us"]) for move in truth["moves"]]
+    left = read(first_run.state, "events").filter(pc.field("kind") == "left")
+    assert left.num_rows >= 1
+    found = 0
+    for row in left.to_pylist():
+        at_us = int(row["as_of"].timestamp() * 1e6)
+        symbol = row["coin_id"].replace("-", "")
+        # the window holds two minutes: what moved before the last three cannot be what was seen
+        found += any(name == symbol and 0 < at_us - moved_us < 180e6 for name, moved_us in moves)
+    assert found / left.num_rows >= 0.5, "most departures are planted moves"
+    shown = [event for event in first_run.seen["events"]["events"] if event["kind"] == "left"]
+    assert len(shown) >= 1
+
+
+def test_it_stops_cleanly_and_leaves_nothing_behind(first_run: Service) -> None:
+    assert first_run.seen["exit"] == 0, first_run.log.read_text()
+    assert "Traceback" not in first_run.log.read_text()
+    assert "panicked" not in first_run.log.read_text()
+    wait_until("the end of pool and sandbox", lambda: not members(first_run.process.pid), 10)
+
+
+def test_a_second_start_goes_on_and_its_journal_replays_to_the_same_rows(first_run: Service, tmp_path: Path) -> None:
+    before = read(first_run.state, "fits")
+    service = run_service(first_run.state)
+    try:
+        status, text = service.get("/api/v1/events?limit=500")
+        assert status == 200
+        assert [event["id"] for event in json.loads(text)["events"] if event["kind"] == "left"], "shown from the start"
+        wait_until("/readyz answers 200", lambda: service.get("/readyz")[0] == 200, READY_WITHIN_S)
+        fits = 'shoal_fit_timestamp_seconds{view="comovement",window="minutes"}'
+        reached = service.metrics()[fits]
+        wait_until("three more fits", lambda: service.metrics()[fits] >= reached + 15, 60)
+        exit_code = service.stop(signal.SIGINT)
+    finally:
+        service.process.kill()
+    assert exit_code == 0
+    after = read(first_run.state, "fits")
+    assert after.slice(0, before.num_rows).equals(before), "what was published stays"
+    ends = after["as_of"].to_pylist()
+    steps = {(b - a).total_seconds() for a, b in zip(ends, ends[1:], strict=False)}
+    assert steps == {5.0}, "no fit is lost and none comes twice, also over the restart"
+    out = tmp_path / "replayed"
+    done = shoal("replay", first_run.state / "journal", "--out", out, "--config", ROOT / "flows" / "sandbox.toml")
+    assert done.returncode == 0, done.stderr
+    for table in ("fits", "memberships", "shoals", "drift", "embedding", "coverage", "composition", "networks"):
+        live, replayed = read(first_run.state, table), pq.read_table(out / f"{table}.parquet")
+        last = pc.max(live["as_of"])
+        upto = replayed.filter(pc.less_equal(replayed["as_of"], last))
+        order = [(key, "ascending") for key in TABLES[table].key]
+        assert live.num_rows > 0
+        assert upto.sort_by(order).equals(live.sort_by(order)), f"{table}: live and replay differ"
