@@ -8,8 +8,6 @@ on one thread, so that sums keep their order.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -20,24 +18,16 @@ from models import covariance as cov
 from models.affinity import AffinityResult, affinity_propagation
 from models.embedding import embed
 from models.partial import edge_density, edges_above, partial_correlations, strongest_edges
-from models.returns import (
-    ReturnKind,
-    bar_returns,
-    by_size,
-    drop_duplicates,
-    market_factor,
-    remove_market,
-    small_gram,
-    standardise,
-    unit_columns,
-    winsorise,
-)
+from models.prepare import FitInput, prepare
+from models.returns import ReturnKind, market_factor, remove_market, small_gram, unit_columns
 from models.silhouette import silhouettes
-from models.universe import exclude
+from models.threads import one_thread
 
 Float64 = npt.NDArray[np.float64]
 Int64 = npt.NDArray[np.int64]
 Int32 = npt.NDArray[np.int32]
+__all__ = ["EDGE_THRESHOLD", "ComovementConfig", "ComovementFit", "FitInput", "fit"]
+
 Covariance = Literal["empirical", "ledoit_wolf", "oas", "graphical_lasso", "as_published"]
 
 EDGE_THRESHOLD: Final = 0.02
@@ -45,15 +35,6 @@ EDGE_THRESHOLD: Final = 0.02
 
 FEWEST_COINS_WITH_MARKET: Final = 3
 """With fewer coins the first factor is all there is, and removing it would leave nothing to compare."""
-
-
-@dataclass(frozen=True, slots=True)
-class FitInput:
-    """One window: coin ids, float64[T + 1, n] closes (NaN missing), float64[n] market caps (0 or NaN unknown)."""
-
-    coin_ids: tuple[str, ...]
-    closes: Float64
-    market_cap: Float64
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,8 +113,10 @@ def fit(window_arrays: FitInput, config: ComovementConfig) -> ComovementFit:
         If shapes disagree, ids repeat, or a setting cannot be used with so many coins or bars; the text says how
         to mend it.
     """
-    with _one_thread():
-        ids, Z, real, excluded = _universe(window_arrays, config)
+    with one_thread():
+        prepared = prepare(window_arrays, config)
+        ids, Z, excluded = prepared.coin_ids, prepared.Z, dict(prepared.excluded)
+        real = np.isfinite(prepared.returns)
         if not ids:
             return _nothing(len(Z), config, excluded)
         factor, share = market_factor(Z)
@@ -190,44 +173,6 @@ def _fit(
         mean_correlation=before[2],
         excluded=excluded,
     )
-
-
-def _universe(
-    given: FitInput, config: ComovementConfig
-) -> tuple[tuple[str, ...], Float64, npt.NDArray[np.bool_], dict[str, str]]:
-    """Return the coins that take part (sorted), their standardised returns, which of them are real, and the rest."""
-    n = len(given.coin_ids)
-    if given.closes.ndim != 2 or given.closes.shape[1] != n or given.market_cap.shape != (n,):
-        raise ValueError(f"{n} coins, but closes {given.closes.shape} and market caps {given.market_cap.shape}")
-    if len(set(given.coin_ids)) != n:
-        raise ValueError("a coin id stands twice in one window")
-    order = np.array(sorted(range(n), key=given.coin_ids.__getitem__), dtype=np.int64)
-    ids = np.array([given.coin_ids[i] for i in order], dtype=np.object_)
-    cap = given.market_cap[order]
-    excluded: dict[str, str] = {}
-
-    def leave_out(keep: npt.NDArray[np.bool_], reason: str) -> Int64:
-        excluded.update(dict.fromkeys(ids[~keep].tolist(), reason))
-        return np.flatnonzero(keep)
-
-    kept = leave_out(~exclude(ids.tolist(), config.exclude), "on a list of exclusions")
-    ids, cap = ids[kept], cap[kept]
-    R = winsorise(bar_returns(given.closes[:, order[kept]], config.returns), config.winsorise_quantile)
-    Z, usable = standardise(R)
-    kept = leave_out(usable, "returns do not vary")
-    ids, cap, R, Z = ids[kept], cap[kept], R[:, kept], Z[:, kept]
-    distinct = drop_duplicates(Z, ids.tolist(), cap, config.duplicates_above_correlation)
-    kept = leave_out(distinct, "duplicate of a larger coin")
-    ids, cap, R, Z = ids[kept], cap[kept], R[:, kept], Z[:, kept]
-    kept = leave_out(_largest(ids, cap, config.size), "beyond the size of the universe")
-    return tuple(ids[kept].tolist()), np.ascontiguousarray(Z[:, kept]), np.isfinite(R[:, kept]), excluded
-
-
-def _largest(ids: npt.NDArray[np.object_], cap: Float64, size: int) -> npt.NDArray[np.bool_]:
-    keep = np.ones(len(ids), dtype=np.bool_)
-    if size:
-        keep[by_size(ids.tolist(), cap)[size:]] = False
-    return keep
 
 
 def _before_removal(unit: Float64, factor: Float64) -> tuple[Float64, float, float]:
@@ -297,15 +242,3 @@ def _nothing(bars: int, config: ComovementConfig, excluded: dict[str, str]) -> C
         first_share=0.0, edge_density=0.0, edges=(no_index, no_index, none), embedding=np.empty((0, 3)),
         Z=np.empty((bars, 0)), market_correlation=none, mean_correlation=nan, excluded=dict(sorted(excluded.items())),
     )  # fmt: skip
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Hold BLAS to one thread: more of them add in another order, and the pool has a process per core already."""
-    try:
-        from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # noqa: PLC0415 - with scikit-learn
-    except ImportError:
-        yield
-        return
-    with threadpool_limits(limits=1):
-        yield
