@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from operator import itemgetter
 from typing import Final
 
 import msgspec
@@ -30,7 +31,7 @@ from connectors.exchanges.binance_rest import (
 )
 from connectors.exchanges.binance_ws import STREAMS_MOST, Subscriptions, Trade, decode_control, decode_trade, stream_url
 from connectors.exchanges.gaps import Gap, aggregate_trades
-from connectors.exchanges.trades import TradeRows, Watermark, names_of
+from connectors.exchanges.trades import EVENT_US, TradeRow, Watermark, names_of, trades_to_arrow
 from connectors.incidents import UNREADABLE, Incidents
 from connectors.records import Action, FeedStats, Fetch, Reconnect, Record
 from connectors.schema import Batch
@@ -92,8 +93,8 @@ class _State(msgspec.Struct):
     settled_us: int = 0
     gate_until_us: int = 0
     gaps: dict[str, Gap] = {}
-    held: TradeRows = msgspec.field(default_factory=TradeRows)
-    fills: TradeRows = msgspec.field(default_factory=TradeRows)
+    held: list[TradeRow] = []
+    fills: list[TradeRow] = []
 
 
 class BinanceCore:
@@ -110,7 +111,7 @@ class BinanceCore:
         self._watermark = Watermark(config.allowed_lateness_us, self._s.watermark_us)
         self._klines = KlineFetcher(lambda at: self._s.listed[at].venue, self._s.klines)
         self._actions: list[Action] = []
-        self._rows = TradeRows()
+        self._rows: list[TradeRow] = []
         self._passed = 0
         self._bars: list[Batch] = []
         self._told_us = self._s.watermark_us
@@ -165,18 +166,18 @@ class BinanceCore:
         self._let_pass()
         out, self._bars = self._bars, []
         us = self._watermark.us
-        if len(self._rows) or us > self._told_us:
-            rows, self._rows, self._passed = self._rows, TradeRows(), 0
-            out.append(Batch("trades", rows.to_arrow(VENUE, self._names), us, self._watermark.take_before()))
+        if self._rows or us > self._told_us:
+            rows, self._rows, self._passed = self._rows, [], 0
+            out.append(Batch("trades", trades_to_arrow(rows, VENUE, self._names), us, self._watermark.take_before()))
             self._told_us = us
         return [*out, *self._incidents.batches(us)]
 
     def _let_pass(self) -> None:
         """Let the rows pass the watermark that did not yet; needed before anything else moves it."""
-        events = self._rows.event_us[self._passed :]
-        self._passed += len(events)
-        self._s.stats.events += len(events)
-        self._s.stats.late += self._watermark.pass_rows(events)
+        fresh = self._rows[self._passed :]
+        self._passed += len(fresh)
+        self._s.stats.events += len(fresh)
+        self._s.stats.late += self._watermark.pass_rows(row[EVENT_US] for row in fresh)
 
     # trades
 
@@ -212,12 +213,13 @@ class BinanceCore:
             stats.duplicates += 1
             return
         side = -1 if trade.m else 1  # m: the buyer made the price, so the taker sold
-        if s.gate_shut:
-            s.held.add(at, trade.t, side, trade.p, trade.q, us, now, 0)
-            if len(s.held) >= self.config.held_most:
-                self._open_gate(now)
+        row = (at, trade.t, side, trade.p, trade.q, us, now, 0)
+        if not s.gate_shut:
+            self._rows.append(row)
             return
-        self._rows.add(at, trade.t, side, trade.p, trade.q, us, now, 0)
+        s.held.append(row)
+        if len(s.held) >= self.config.held_most:
+            self._open_gate(now)
 
     def _reject(self, record: Record, column: str, reason: str) -> None:
         self._s.stats.parse_errors += 1
@@ -408,9 +410,9 @@ class BinanceCore:
             s.stats.events += bars.num_rows
             self._told_us = max(self._told_us, self._watermark.us)
             self._bars.append(Batch("bars", bars, self._watermark.us))
-        keep = [us >= s.covered_us[at] for at, us in zip(s.held.symbol, s.held.event_us, strict=True)]
-        s.stats.duplicates += keep.count(False)
-        s.held = s.held.where(keep)
+        held = [row for row in s.held if row[EVENT_US] >= s.covered_us[row[0]]]
+        s.stats.duplicates += len(s.held) - len(held)
+        s.held = held
         s.gate_until_us = now + self.config.gap_deadline_us
 
     # gaps and the gate
@@ -443,7 +445,7 @@ class BinanceCore:
             rows, more = aggregate_trades(gap, record)
         except UNREADABLE as error:
             self._reject(record, "aggTrades", str(error))
-            rows, more = TradeRows(), gap.fail()
+            rows, more = [], gap.fail()
         s.fills.extend(rows)
         if more:
             self._actions.append(gap.fetch(record.tag, s.listed[gap.symbol].venue))
@@ -478,7 +480,5 @@ class BinanceCore:
             self._end_history(now)
         for tag in list(s.gaps):
             self._close_gap(tag)
-        rows = s.fills
-        rows.extend(s.held)
-        self._rows.extend(rows.by_time())
-        s.held, s.fills, s.gate_shut = TradeRows(), TradeRows(), False
+        self._rows += sorted([*s.fills, *s.held], key=itemgetter(EVENT_US))  # those of one time keep their order
+        s.held, s.fills, s.gate_shut = [], [], False

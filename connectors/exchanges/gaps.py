@@ -13,7 +13,7 @@ import msgspec
 from msgspec import Meta
 
 from connectors.exchanges.binance_rest import PAGE, VenueTime, venue_us
-from connectors.exchanges.trades import TradeRows
+from connectors.exchanges.trades import TradeRow
 from connectors.records import Fetch, Record
 from connectors.schema import FLAG_BACKFILL
 
@@ -71,7 +71,7 @@ class _Aggregate(msgspec.Struct):
 _decoder = msgspec.json.Decoder(list[_Aggregate], strict=False)
 
 
-def aggregate_trades(gap: Gap, record: Record) -> tuple[TradeRows, bool]:
+def aggregate_trades(gap: Gap, record: Record) -> tuple[list[TradeRow], bool]:
     """Take a page for ``gap``; return the trades of it that were missing, and whether another page is needed.
 
     Raises
@@ -82,7 +82,7 @@ def aggregate_trades(gap: Gap, record: Record) -> tuple[TradeRows, bool]:
     if record.status != 200:
         raise ValueError(f"HTTP {record.status}" if record.status else "no answer")
     page = _decoder.decode(record.body)
-    rows = TradeRows()
+    rows: list[TradeRow] = []
     reached = max(gap.reached, gap.first - 1)
     for item in page:
         low, high = max(item.f, reached + 1), min(item.l, gap.last)
@@ -90,7 +90,7 @@ def aggregate_trades(gap: Gap, record: Record) -> tuple[TradeRows, bool]:
             continue
         share = (high - low + 1) / (item.l - item.f + 1)
         side = -1 if item.m else 1
-        rows.add(gap.symbol, high, side, item.p, item.q * share, venue_us(item.T), record.t_us, FLAG_BACKFILL)
+        rows.append((gap.symbol, high, side, item.p, item.q * share, venue_us(item.T), record.t_us, FLAG_BACKFILL))
         gap.filled += high - low + 1
         reached = high
     gap.reached = reached

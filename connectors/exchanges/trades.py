@@ -1,77 +1,39 @@
-"""Trades as columns: a builder that a core fills row by row, with the watermark in force before each row."""
+"""Rows of trades on their way to columns, and the watermark in force before each of them."""
 
 from __future__ import annotations
 
-import itertools
+from collections.abc import Iterable
+from typing import Final, TypeAlias
 
-import msgspec
 import numpy as np
 import pyarrow as pa
 
 from connectors.exchanges.binance_rest import Listed
 from connectors.schema import TRADES, Int64, times
 
+TradeRow: TypeAlias = tuple[int, int, int, float, float, int, int, int]
+"""(position of the symbol, trade id, side, price, quantity, time of event, time of receipt, flags); microseconds"""
 
-class TradeRows(msgspec.Struct):
-    """Columns of trades; ``symbol`` is the position in the feed's list of symbols, times are microseconds."""
+EVENT_US: Final = 5
 
-    symbol: list[int] = []
-    trade_id: list[int] = []
-    side: list[int] = []
-    price: list[float] = []
-    qty: list[float] = []
-    event_us: list[int] = []
-    recv_us: list[int] = []
-    flags: list[int] = []
 
-    def __len__(self) -> int:
-        return len(self.symbol)
-
-    def add(
-        self, symbol: int, trade_id: int, side: int, price: float, qty: float, event_us: int, recv_us: int, flags: int
-    ) -> None:
-        """Append a row."""
-        self.symbol.append(symbol)
-        self.trade_id.append(trade_id)
-        self.side.append(side)
-        self.price.append(price)
-        self.qty.append(qty)
-        self.event_us.append(event_us)
-        self.recv_us.append(recv_us)
-        self.flags.append(flags)
-
-    def extend(self, other: TradeRows) -> None:
-        """Append all rows of ``other``."""
-        for name in self.__struct_fields__:
-            getattr(self, name).extend(getattr(other, name))
-
-    def by_time(self) -> TradeRows:
-        """Return the rows sorted by time of event; rows of the same time keep their order."""
-        order = np.argsort(np.array(self.event_us, np.int64), kind="stable").tolist()
-        return TradeRows(*([column[at] for at in order] for column in msgspec.structs.astuple(self)))
-
-    def where(self, keep: list[bool]) -> TradeRows:
-        """Return the rows for which ``keep`` is true."""
-        columns = msgspec.structs.astuple(self)
-        return TradeRows(*(list(itertools.compress(column, keep)) for column in columns))
-
-    def to_arrow(self, venue: str, names: pa.Array) -> pa.RecordBatch:
-        """Return the rows as a record batch of the table ``trades``."""
-        rows = len(self)
-        return pa.RecordBatch.from_arrays(
-            [
-                pa.DictionaryArray.from_arrays(pa.array(np.zeros(rows, np.int32)), pa.array([venue])),
-                pa.DictionaryArray.from_arrays(pa.array(self.symbol, pa.int32()), names),
-                pa.array(self.trade_id, pa.int64()),
-                pa.array(self.side, pa.int8()),
-                pa.array(self.price, pa.float64()),
-                pa.array(self.qty, pa.float64()),
-                times(np.array(self.event_us, np.int64)),
-                times(np.array(self.recv_us, np.int64)),
-                pa.array(self.flags, pa.uint8()),
-            ],
-            schema=TRADES,
-        )
+def trades_to_arrow(rows: list[TradeRow], venue: str, names: pa.Array) -> pa.RecordBatch:
+    """Return rows as a record batch of the table ``trades``; ``names`` are the symbols by position."""
+    symbol, trade_id, side, price, qty, event_us, recv_us, flags = zip(*rows, strict=True) if rows else ((),) * 8
+    return pa.RecordBatch.from_arrays(
+        [
+            pa.DictionaryArray.from_arrays(pa.array(np.zeros(len(rows), np.int32)), pa.array([venue])),
+            pa.DictionaryArray.from_arrays(pa.array(symbol, pa.int32()), names),
+            pa.array(trade_id, pa.int64()),
+            pa.array(side, pa.int8()),
+            pa.array(price, pa.float64()),
+            pa.array(qty, pa.float64()),
+            times(np.array(event_us, np.int64)),
+            times(np.array(recv_us, np.int64)),
+            pa.array(flags, pa.uint8()),
+        ],
+        schema=TRADES,
+    )
 
 
 def names_of(listed: list[Listed]) -> pa.Array:
@@ -86,7 +48,7 @@ class Watermark:
         self._lateness, self.us = lateness_us, us
         self._before: list[int] = []
 
-    def pass_rows(self, event_us: list[int]) -> int:
+    def pass_rows(self, event_us: Iterable[int]) -> int:
         """Let rows pass in order; return how many of them were late."""
         late, us, lateness, before = 0, self.us, self._lateness, self._before
         for event in event_us:
