@@ -16,7 +16,7 @@ from connectors.tables import BEHAVIOURS, EVENT_KINDS
 from dashboards.board import Board
 from dashboards.history import Row, as_dicts, event_key
 from dashboards.state import EVENTS_KEPT, Names, Snapshot, View
-from dashboards.words import evidence_of, reasons, sentence, shoal_name
+from dashboards.words import ends, evidence_of, reasons, sentence
 
 Query: TypeAlias = Mapping[str, str]
 Tree: TypeAlias = dict[str, Any]
@@ -72,14 +72,15 @@ def public(row: Mapping[str, Any]) -> Tree:
 
 def event(row: Row, names: Names) -> Tree:
     """Return an event with its sentence, its reasons and the names of its shoals."""
+    name_from, name_to = ends(row, names)
     return {
         "id": hashlib.sha256(repr(event_key(row)).encode()).hexdigest()[:16],
         **public(row),
         "evidence": evidence_of(row),
         "text": sentence(row, names),
         "reasons": reasons(row),
-        "name_from": shoal_name(row, row["shoal_from"], names),
-        "name_to": shoal_name(row, row["shoal_to"], names),
+        "name_from": name_from,
+        "name_to": name_to,
     }
 
 

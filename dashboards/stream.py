@@ -60,17 +60,19 @@ class Subscription:
 
     async def next(self, seconds: float) -> Message | None:
         """Return the next message, or None after ``seconds`` without one or at the end (see ``closed``)."""
-        if not self._queue and not self.closed:
-            try:
-                await asyncio.wait_for(self._wake.wait(), seconds)
-            except TimeoutError:
-                return None
-        with self._lock:
-            message = self._queue.popleft() if self._queue else None
-            if not self._queue and not self.closed:
+        deadline = self._loop.time() + seconds
+        while True:
+            with self._lock:
+                if self._queue:
+                    return self._queue.popleft()
+                if self.closed:
+                    return None
                 self._wake.clear()
                 self._asleep = True
-            return message
+            try:
+                await asyncio.wait_for(self._wake.wait(), deadline - self._loop.time())
+            except TimeoutError:
+                return None
 
     async def __aiter__(self) -> AsyncIterator[Message]:
         while True:

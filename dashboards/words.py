@@ -51,6 +51,12 @@ def shoal_name(row: Row, number: int | None, names: Names) -> str | None:
     return names.get((row["window"] or "", row["view"] or "", number)) or f"shoal {number}"
 
 
+def ends(row: Row, names: Names) -> tuple[str | None, str | None]:
+    """Return the names of the shoals that an event is from and to, as they were then where the evidence has them."""
+    told = _Event(row, evidence_of(row), names)
+    return told.origin, told.destination
+
+
 def reasons(row: Row) -> list[str]:
     """Return the evidence as short lines, for people who ask why."""
     tree = evidence_of(row)
@@ -114,16 +120,18 @@ class _Event:
     @property
     def origin(self) -> str | None:
         """The name of the shoal that it is from, at that time."""
-        return _at_that_time(self.tree.get("from")) or self.named(self.row["shoal_from"])
+        number = self.row["shoal_from"]
+        return _at_that_time(self.tree.get("from"), number) or self.named(number)
 
     @property
     def destination(self) -> str | None:
         """The name of the shoal that it is to, at that time."""
-        return _at_that_time(self.tree.get("to")) or self.named(self.row["shoal_to"])
+        number = self.row["shoal_to"]
+        return _at_that_time(self.tree.get("to"), number) or self.named(number)
 
 
-def _at_that_time(name: object) -> str | None:
-    if not isinstance(name, str) or not name:
+def _at_that_time(name: object, number: int | None) -> str | None:
+    if not isinstance(name, str) or not name or number is None:
         return None
     return f"shoal {name}" if name.isdigit() else name
 

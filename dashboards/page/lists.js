@@ -137,7 +137,7 @@ export function tiles(root, { map, drift, events, mix }) {
     tile("Shoals", whole(fit?.clusters ?? null), fit ? (fit.converged ? "the fit converged" : "the fit did not converge") : "no fit yet"),
     tile("Coins", whole(fit?.coins ?? null), fit ? `${percent(fit.coverage, 1)} of their data received` : ""),
     tile("Agreement", fixed(last?.ari ?? null), "with the fit before (ARI)"),
-    tile("Away", whole(map?.coins.length ? away : null), "coins that move with others than home"),
+    tile("Away", whole(map?.coins.length ? away : null), "coins not with their home"),
     tile("Departures", whole(left.length), left.length ? `latest: ${brief(left[0].coin_id)}` : "none seen"),
     tile("Price regime", regime && regime !== "unknown" ? regime : "–", mix.length ? `of ${mix[mix.length - 1].chain}` : "no composition yet"),
   );

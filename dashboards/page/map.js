@@ -125,8 +125,12 @@ export class MarketMap {
     for (const { path, title, members } of this.hulls) {
       const points = hull(members.map((id) => at.get(id))), top = points.reduce((a, b) => (b.y < a.y ? b : a));
       path.setAttribute("d", `M${points.map((p) => `${p.x.toFixed(1)} ${p.y.toFixed(1)}`).join("L")}Z`);
-      title.setAttribute("x", top.x.toFixed(1));
-      title.setAttribute("y", Math.max(14, top.y - 31).toFixed(1));
+      const under = points.reduce((a, b) => (b.y > a.y ? b : a));
+      const spots = [{ x: top.x, y: Math.max(14, top.y - 31) }, { x: under.x, y: under.y + 42 }];
+      const crowd = spots.map((s) => [...at.values()].filter((p) => Math.abs(p.x - s.x) < 62 && Math.abs(p.y - s.y + 4) < 17).length);
+      const spot = spots[crowd[1] < crowd[0] && spots[1].y < this.stage.clientHeight - 6 ? 1 : 0];
+      title.setAttribute("x", spot.x.toFixed(1));
+      title.setAttribute("y", spot.y.toFixed(1));
     }
   }
 

@@ -112,10 +112,11 @@ class Feeder:
             {"coin": self.coins[i], "shoal": None, "before": 0.1, "after": 0.5}
             for i in np.flatnonzero(self.home == new)[:3]
         ]
+        names = {"from": self.coins[self.exemplar(old)], "to": self.coins[self.exemplar(new)]}
         self.home[coin] = new
         self.board.publish("events", event(
             "left", as_of, coin_id=self.coins[coin], shoal_from=old + 1, shoal_to=new + 1, margin=-0.21,
-            evidence={"counterparts": mates, "margin_before": 0.18, "mode_share": 0.44}))  # fmt: skip
+            evidence={**names, "counterparts": mates, "margin_before": 0.18, "mode_share": 0.44}))  # fmt: skip
 
     def _map(self, as_of: int) -> None:
         places = self.centres[self.home] + self.jitter + self.rng.normal(0, 0.004, self.jitter.shape)
