@@ -63,7 +63,7 @@ def run(config_path: Path | None, options: RunOptions, announce: Callable[[str],
         config = load(config_path) if config_path is not None else _sandbox_config()
         settings = digest(config)
         _settle_state(options, settings)
-        board = Board()
+        board = _board_of(options.state)
         server = Server(board, CollectorRegistry(), options.host, options.port)
         host, port = server.start()
         stack.callback(server.stop)
@@ -87,9 +87,6 @@ def _run_flow(config: Config, options: RunOptions, board: Board, stack: ExitStac
         feeds=[feed.name for feed in feeds],
         expose_coins={window.name for window in config.windows if window.expose_coins},
     )
-    publish_frames(frames, results)
-    for problem in board.prime(results) if results.exists() else []:
-        _log.warning("earlier results are not shown: %s", problem)
     stack.callback(publish_frames, frames, results)
     pool = Pool(options.jobs)
     stack.callback(pool.close)
@@ -112,6 +109,16 @@ def _run_flow(config: Config, options: RunOptions, board: Board, stack: ExitStac
     )
     with _signals(stopping), contextlib.suppress(Ended):
         execute(flow, options.state / "recovery", config.service.epoch_seconds)
+
+
+def _board_of(state: Path) -> Board:
+    """Return a board that shows what earlier runs with this state have found."""
+    board = Board()
+    publish_frames(state / "frames", state / "results")
+    if (state / "results").exists():
+        for problem in board.prime(state / "results"):
+            _log.warning("earlier results are not shown: %s", problem)
+    return board
 
 
 def _close_all(readers: list[Reader]) -> None:

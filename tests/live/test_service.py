@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import datetime as dt
+import itertools
 import json
 import re
 import signal
@@ -41,7 +43,7 @@ class Service:
     def get(self, path: str) -> tuple[int, str]:
         """Fetch a path; return status and body."""
         try:
-            with urllib.request.urlopen(self.url + path, timeout=10) as answer:
+            with urllib.request.urlopen(self.url + path, timeout=10) as answer:  # noqa: S310 our own loopback
                 return answer.status, answer.read().decode()
         except urllib.error.HTTPError as error:
             return error.code, error.read().decode()
@@ -89,7 +91,8 @@ def first_run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
         service.seen["early"] = service.metrics()
         service.seen["page"] = service.get("/")
         service.seen["healthz"] = service.get("/healthz")
-        wait_until("a departure", lambda: _departures(service.metrics()) > 0, EVENT_WITHIN_S)
+        service.seen["live since"] = time.time()
+        wait_until("a departure that came live", lambda: _departed_since(service) > 0, EVENT_WITHIN_S)
         service.seen["late"] = service.metrics()
         service.seen["events"] = json.loads(service.get("/api/v1/events?limit=500")[1])
         service.seen["exit"] = service.stop()
@@ -100,6 +103,14 @@ def first_run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
 
 def _departures(samples: dict[str, float]) -> float:
     return sum(value for name, value in samples.items() if name.startswith("shoal_coin_departures_total"))
+
+
+def _departed_since(service: Service) -> int:
+    """Count the departures after the history that was fetched at the start."""
+    since = dt.datetime.fromtimestamp(service.seen["live since"], dt.UTC)
+    events = json.loads(service.get("/api/v1/events?limit=500")[1])["events"]
+    times = [dt.datetime.fromisoformat(event["as_of"]) for event in events if event["kind"] == "left"]
+    return sum(time > since for time in times)
 
 
 def read(state: Path, table: str) -> pa.Table:
@@ -126,6 +137,7 @@ def test_metrics_have_values_that_move(first_run: Service) -> None:
     shares = [value for name, value in late.items() if name.startswith("shoal_behaviour_share_ratio")]
     assert len(shares) == 4
     assert sum(shares) == pytest.approx(1.0)
+    assert _departures(late) > _departures(early), "the counter says so too"
     in_home = {value for name, value in late.items() if name.startswith("shoal_coin_in_home")}
     assert in_home <= {0.0, 1.0}
     assert 1.0 in in_home
@@ -173,7 +185,7 @@ def test_a_second_start_goes_on_and_its_journal_replays_to_the_same_rows(first_r
     after = read(first_run.state, "fits")
     assert after.slice(0, before.num_rows).equals(before), "what was published stays"
     ends = after["as_of"].to_pylist()
-    steps = {(b - a).total_seconds() for a, b in zip(ends, ends[1:], strict=False)}
+    steps = {(b - a).total_seconds() for a, b in itertools.pairwise(ends)}
     assert steps == {5.0}, "no fit is lost and none comes twice, also over the restart"
     out = tmp_path / "replayed"
     done = shoal("replay", first_run.state / "journal", "--out", out, "--config", ROOT / "flows" / "sandbox.toml")
