@@ -62,7 +62,7 @@ class Archive:
 
     def digest(self) -> str:
         """Return the SHA-256 of the file's bytes; of several files, that of their names and digests."""
-        if len(self.sources) == 1 and self.sources[0].path == self.path:
+        if self.sources[0].path == self.path:
             return digest(self.path)
         lines = "".join(f"{digest(source.path)}  {source.name}\n" for source in self.sources)
         return hashlib.sha256(lines.encode()).hexdigest()
@@ -139,4 +139,4 @@ def _met(kind: Format, source: Source) -> float:
 
 def _listed(names: Sequence[str]) -> str:
     more = f" and {len(names) - _SHOWN_COLUMNS} more" if len(names) > _SHOWN_COLUMNS else ""
-    return ", ".join(name[:40] for name in names[:_SHOWN_COLUMNS]) + more
+    return ", ".join(" ".join(name.split())[:40] for name in names[:_SHOWN_COLUMNS]) + more

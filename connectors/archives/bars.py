@@ -94,9 +94,8 @@ def refuse_useless(sources: Sequence[Source], total: int, bad: pa.RecordBatch, g
     if good == 0:
         first = bad.slice(0, 1).to_pylist()[0]
         at = f"row {first['position']} of {first['source']}, column {first['column']!r}: {first['reason']}"
-        raise InputError(
-            where, f"has no usable row among {total}; the first: {at} {first['detail']}".rstrip(), "see it"
-        )
+        shown = " ".join([at, *first["detail"].split()])
+        raise InputError(where, f"has no usable row among {total}; the first: {shown}", "check units and column names")
 
 
 def constant(name: str, rows: int) -> pa.DictionaryArray:

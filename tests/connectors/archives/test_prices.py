@@ -212,6 +212,13 @@ def test_a_wide_table_has_a_coin_in_every_column(write: Write) -> None:
     ]
 
 
+@pytest.mark.parametrize("name", ["", "index", "Unnamed: 0", "Time", "timestamp", "open_time"])
+def test_the_first_column_of_a_wide_table_may_be_an_index(write: Write, name: str) -> None:
+    archive = recognise(write(WIDE.replace("date", name)))
+    assert archive.format == "prices-wide"
+    assert len(drain(archive.open()).rows) == 3
+
+
 def test_a_bad_time_in_a_wide_table_costs_its_prices(write: Write) -> None:
     got = read(write(WIDE + "tomorrow,7,8\n2021-01-01,9,9\n"))
     assert len(got.rows) == 4  # the second row of the same day still has the price that the first lacks

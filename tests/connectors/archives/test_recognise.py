@@ -65,6 +65,11 @@ def test_a_parquet_without_the_columns_names_them(write_parquet: Write) -> None:
     assert "lacks a price (price, close, price_usd, close_usd); its columns are date, coin_id, cap" in error.problem
 
 
+def test_an_error_is_one_line_whatever_the_file_holds(write_parquet: Write) -> None:
+    refusal(write_parquet({"date": ["2021\n01"], "coin_id": ["a"], "price": [1.0]}))
+    assert "its columns are a b" in refusal(write_parquet({"a\nb": ["x"]})).problem
+
+
 def test_a_parquet_without_rows(write_parquet: Write) -> None:
     table = pa.table(
         {"date": pa.array([], pa.date32()), "coin_id": pa.array([], pa.utf8()), "price": pa.array([1.0])[:0]}

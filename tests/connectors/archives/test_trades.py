@@ -61,6 +61,11 @@ def test_trades_of_the_schema_are_sorted_by_time_and_keep_their_order_within_it(
     }
 
 
+def test_trades_of_one_instant_stay_in_their_order(write_parquet: Write) -> None:
+    got = drain(recognise(write_parquet(trades([i // 100 % 2 for i in range(400)]))).open())
+    assert [row["trade_id"] for row in got.rows] == [*range(100), *range(200, 300), *range(100, 200), *range(300, 400)]
+
+
 def test_trades_of_text_may_lack_what_is_optional(write: Write) -> None:
     got = drain(recognise(write("symbol,price,qty,ts_event\nA,1,2,1600000000\n")).open())
     assert got.rows == [
@@ -170,6 +175,12 @@ def test_bars_of_the_schema_keep_their_venue_interval_and_counts(write: Write) -
         ("table", at(120_000_000), 2.0, 1.0, 7, 0, 0.0),
     ]
     assert [row["reason"] for row in got.quarantined] == ["not an interval", "time and coin came before"]
+
+
+def test_bars_of_one_time_stand_in_the_order_of_symbols_then_venues(write: Write) -> None:
+    rows = [f"{venue},{symbol},0,1600000060,2" for venue in "vw" for symbol in "BA"]
+    got = drain(recognise(write("venue,symbol,interval_us,ts_close,close\n" + "\n".join(rows) + "\n")).open())
+    assert [row["symbol"] + row["venue"] for row in got.rows] == ["Av", "Aw", "Bv", "Bw"]
 
 
 def test_a_trade_file_without_a_time_is_told_so(write: Write) -> None:
