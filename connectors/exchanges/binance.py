@@ -441,8 +441,9 @@ class BinanceCore:
     def _on_fill(self, record: Record) -> None:
         s = self._s
         gap = s.gaps[record.tag]
+        self._let_pass()
         try:
-            rows, more = aggregate_trades(gap, record)
+            rows, more = aggregate_trades(gap, record, self._watermark.us)
         except UNREADABLE as error:
             self._reject(record, "aggTrades", str(error))
             rows, more = [], gap.fail()
@@ -454,7 +455,8 @@ class BinanceCore:
 
     def _close_gap(self, tag: str) -> None:
         gap = self._s.gaps.pop(tag)
-        self._s.barren[gap.symbol] = 0 if gap.filled else self._s.barren[gap.symbol] + 1
+        self._s.stats.late += gap.late
+        self._s.barren[gap.symbol] = 0 if gap.filled or gap.late else self._s.barren[gap.symbol] + 1
         missing = gap.last - gap.first + 1
         self._note_gap(gap.symbol, (gap.first, gap.last), (gap.from_us, gap.to_us), gap.reason, missing, gap.filled)
 

@@ -39,6 +39,7 @@ class Gap(msgspec.Struct):
     pages: int = 0
     attempts: int = 0
     filled: int = 0
+    late: int = 0  # fetched, but older than the watermark by then
 
     def fetch(self, tag: str, venue_symbol: str) -> Fetch:
         """Return the request for the next page."""
@@ -71,8 +72,10 @@ class _Aggregate(msgspec.Struct):
 _decoder = msgspec.json.Decoder(list[_Aggregate], strict=False)
 
 
-def aggregate_trades(gap: Gap, record: Record) -> tuple[list[TradeRow], bool]:
+def aggregate_trades(gap: Gap, record: Record, watermark_us: int) -> tuple[list[TradeRow], bool]:
     """Take a page for ``gap``; return the trades of it that were missing, and whether another page is needed.
+
+    Trades older than ``watermark_us`` come too late to be of use: they are counted and left out.
 
     Raises
     ------
@@ -88,11 +91,14 @@ def aggregate_trades(gap: Gap, record: Record) -> tuple[list[TradeRow], bool]:
         low, high = max(item.f, reached + 1), min(item.l, gap.last)
         if not (0.0 < item.p < math.inf and 0.0 < item.q < math.inf) or low > high:
             continue
+        reached = high
+        if venue_us(item.T) < watermark_us:
+            gap.late += high - low + 1
+            continue
         share = (high - low + 1) / (item.l - item.f + 1)
         side = -1 if item.m else 1
         rows.append((gap.symbol, high, side, item.p, item.q * share, venue_us(item.T), record.t_us, FLAG_BACKFILL))
         gap.filled += high - low + 1
-        reached = high
     gap.reached = reached
     gap.attempts = 0
     gap.pages += 1

@@ -29,7 +29,7 @@ def test_real_blocks_equal_their_flattened_table(shared_data: Path) -> None:
         for r in rows
         if r["kind"] != "withdrawal"
     }
-    assert got == {key: (i, f.lower(), t.lower() if t else None, v) for key, (i, f, t, v) in expected.items()}
+    assert got == {key: (i, f.lower(), t.lower() if t else None, int(v)) for key, (i, f, t, v) in expected.items()}
     assert {r["success"] for r in rows if r["kind"] != "withdrawal"} == {None}
 
 
