@@ -213,15 +213,15 @@ def _drift(e: _Event) -> str:
 
 def _gap(e: _Event) -> str:
     text = f"events are missing on {e.row['coin_id'] or e.tree.get('feed') or e.row['window'] or 'a feed'}"
-    counts = [f"{e.tree[name]:g} {name}" for name in ("missing", "filled") if _is_number(e.tree.get(name))]
+    counts = [f"{e.tree[name]:,.0f} {name}" for name in ("missing", "filled") if _is_number(e.tree.get(name))]
     return text + (f": {', '.join(counts)}" if counts else "")
 
 
 def _reorg(e: _Event) -> str:
     depth, height = e.tree.get("depth"), e.tree.get("from_height")
     text = f"{e.tree.get('chain') or e.row['view'] or e.row['window'] or 'the chain'} was reorganised"
-    text += f", {depth:g} {'block' if depth == 1 else 'blocks'} deep" if _is_number(depth) else ""
-    return text + (f", from height {height:g}" if _is_number(height) else "")
+    text += f", {depth:,.0f} {'block' if depth == 1 else 'blocks'} deep" if _is_number(depth) else ""
+    return text + (f", from height {height:,.0f}" if _is_number(height) else "")
 
 
 _SENTENCES: Final[dict[str, Callable[[_Event], str]]] = {

@@ -99,7 +99,7 @@ export class FeedList {
   }
 
   line(f) {
-    const rates = this.seen.get(f.feed)?.rates ?? [], rate = rates[rates.length - 1];
+    const rates = this.seen.get(f.feed)?.rates ?? [], last = rates.slice(-8), rate = last.length ? last.reduce((a, b) => a + b, 0) / last.length : undefined;
     const fact = (value, text, alarm) => el("span", { class: alarm ? "alarm" : null }, el("b", {}, value), ` ${text}`);
     const open = (f.gap_events_missing ?? 0) - (f.gap_events_filled ?? 0);
     const again = Object.values(f.reconnects ?? {}).reduce((a, b) => a + b, 0);

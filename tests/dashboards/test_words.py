@@ -45,8 +45,8 @@ def row(kind: str, **columns: Any) -> Row:
         (row("drift", evidence={"series": "ari", "before": 0.91, "after": 0.72}), "Ari drifted from 0.91 to 0.72"),
         (row("gap", coin_id="XRP", evidence={"missing": 17, "filled": 0}),
          "Events are missing on XRP: 17 missing, 0 filled"),
-        (row("reorg", view="ethereum", evidence={"depth": 1, "from_height": 7}),
-         "Ethereum was reorganised, 1 block deep, from height 7"),
+        (row("reorg", view="ethereum", evidence={"depth": 1, "from_height": 45586261}),
+         "Ethereum was reorganised, 1 block deep, from height 45,586,261"),
     ],
 )  # fmt: skip
 def test_sentences(told: Row, text: str) -> None:
