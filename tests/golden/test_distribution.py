@@ -1,0 +1,160 @@
+"""The distribution view against HistDAWass 1.0.8 (R 4.2.2) and against the market of 2021.
+
+R's random starts are drawn here as R draws them (set.seed(42), sample), so that the dynamic clustering is compared
+repetition by repetition and label by label.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import pytest
+
+from models.dynamic_clustering import DynamicClustering, dynamic_clustering
+from models.quantiles import (
+    Distributions,
+    features,
+    fixed_quantiles,
+    from_bounds,
+    from_features,
+    moments,
+    quantiles_at,
+    register,
+    simplified,
+)
+from models.wasserstein import decompose, distances, explained_share, squares_about, total_squares
+
+pytestmark = pytest.mark.data
+
+Float64 = npt.NDArray[np.float64]
+POSITIONS = np.arange(21) / 20
+
+
+class RandomOfR:
+    """R's default generator: Mersenne Twister seeded by set.seed, integers by rejection, sample without replacement."""
+
+    def __init__(self, seed: int) -> None:
+        words = []
+        for step in range(50 + 625):
+            seed = (69069 * seed + 1) & 0xFFFFFFFF
+            if step > 50:  # the first word is the position in the block, and is set anew
+                words.append(seed)
+        self._random = np.random.RandomState()
+        self._random.set_state(("MT19937", np.array(words, dtype=np.uint32), 624))
+
+    def _below(self, n: int) -> int:
+        bits = math.ceil(math.log2(n))
+        while True:
+            value = 0
+            for _ in range(0, bits + 1, 16):
+                word = int(self._random.randint(0, 2**32, dtype=np.uint64))
+                value = 65536 * value + int(word * 2.3283064365386963e-10 * 65536)
+            value &= (1 << bits) - 1
+            if value < n:
+                return value
+
+    def sample(self, n: int) -> list[int]:
+        left, taken = list(range(n)), []
+        for size in range(n, 0, -1):
+            place = self._below(size)
+            taken.append(left[place])
+            left[place] = left[size - 1]
+        return taken
+
+
+def as_r(X: Float64, k: int, repetitions: int) -> DynamicClustering:
+    random, labels = RandomOfR(42), np.arange(len(X), dtype=np.int32) % k
+    return dynamic_clustering(X, k, [labels[random.sample(len(X))] for _ in range(repetitions)])
+
+
+def results(golden: Path, name: str) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((golden / f"histdawass_{name}_120.json").read_text())
+    return found
+
+
+@pytest.fixture(scope="module")
+def returns(golden: Path) -> Float64:
+    return pd.read_csv(golden / "logret_120x364.csv", index_col=0).to_numpy()
+
+
+@pytest.fixture(scope="module")
+def fixed(golden: Path) -> Distributions:
+    return from_bounds(POSITIONS, np.loadtxt(golden / "histdawass_fq20_x_120.csv", delimiter=","))
+
+
+@pytest.fixture(scope="module")
+def default(golden: Path) -> Distributions:
+    """R's default histograms (package histogram, 6 to 24 bins), read as they are stored."""
+    found = results(golden, "default_hist")
+    return register([(np.array(each["x"]), np.array(each["p"])) for each in found.values()])
+
+
+def test_the_generator_is_that_of_r() -> None:
+    """``set.seed(42); sample(10)`` in R 3.6 and later."""
+    assert [i + 1 for i in RandomOfR(42).sample(10)] == [1, 5, 10, 8, 2, 4, 6, 9, 7, 3]
+
+
+def test_histograms_of_fixed_quantiles(golden: Path, returns: Float64) -> None:
+    expected = np.loadtxt(golden / "histdawass_fq20_x_120.csv", delimiter=",")
+    ours = quantiles_at(fixed_quantiles(returns), POSITIONS)
+    np.testing.assert_allclose(ours, expected, rtol=0.0, atol=3e-15)
+
+
+def test_moments_of_histograms(golden: Path, fixed: Distributions) -> None:
+    """Mean, deviation, skewness and kurtosis: relative 1e-10 (the fourth moment of a tie loses digits)."""
+    expected = np.loadtxt(golden / "histdawass_fq20_stats_120.csv", delimiter=",")
+    ours = moments(fixed)
+    np.testing.assert_allclose(ours.mean, expected[:, 0], rtol=0.0, atol=1e-15)
+    np.testing.assert_allclose(ours.deviation, expected[:, 1], rtol=1e-12)
+    np.testing.assert_allclose(ours.skewness, expected[:, 2], rtol=1e-10, atol=1e-12)
+    np.testing.assert_allclose(ours.kurtosis, expected[:, 3], rtol=1e-10)
+
+
+def test_distances(golden: Path, fixed: Distributions) -> None:
+    """The file holds distances, not squares: absolute 1e-15, and 1e-14 for the sum of the three parts."""
+    expected = np.loadtxt(golden / "histdawass_fq20_sqw2_120.csv", delimiter=",")
+    X = features(fixed)
+    np.testing.assert_allclose(distances(X, X), expected, rtol=0.0, atol=1e-15)
+    np.testing.assert_allclose(np.sqrt(decompose([fixed], [fixed]).total), expected, rtol=0.0, atol=1e-14)
+
+
+@pytest.mark.parametrize("k", [2, 3, 4, 5, 6])
+def test_dynamic_clustering_of_fixed_quantiles(golden: Path, fixed: Distributions, k: int) -> None:
+    """20 repetitions: R's partition with R's numbering, criterion and quality to 1e-14, prototypes to 1e-14."""
+    expected = results(golden, "whkmeans_fq20")[f"k{k}"]
+    X = features(fixed)
+    ours = as_r(X, k, 20)
+    assert (ours.labels + 1).tolist() == expected["IDX"]
+    assert ours.criterion == pytest.approx(expected["crit"], rel=1e-14)
+    assert explained_share(ours.criterion, total_squares(X)) == pytest.approx(expected["quality"], rel=1e-14)
+    prototypes = quantiles_at(from_features(ours.centres, fixed), POSITIONS)
+    np.testing.assert_allclose(prototypes, expected["centers"], rtol=0.0, atol=1e-14)
+
+
+@pytest.mark.parametrize("name", ["k3", "k5", "k3_simpl20", "k5_simpl20"])
+def test_dynamic_clustering_of_default_histograms(golden: Path, default: Distributions, name: str) -> None:
+    """Five repetitions here (R's default), not 20: at k = 3 simplified the fifteenth would have been better.
+
+    Partition and numbering equal, criterion and quality to 1e-13; ``simpl20`` reads 20 quantiles off each histogram.
+    """
+    expected = results(golden, "whkmeans_default")[name]
+    X = features(simplified(default, 20) if name.endswith("simpl20") else default)
+    ours = as_r(X, int(name[1]), 5)
+    assert (ours.labels + 1).tolist() == expected["IDX"]
+    assert ours.criterion == pytest.approx(expected["crit"], rel=1e-13)
+    assert explained_share(ours.criterion, total_squares(X)) == pytest.approx(expected["quality"], rel=1e-13)
+
+
+def test_variance_of_the_members_adds_up_to_the_criterion(golden: Path, fixed: Distributions) -> None:
+    expected = results(golden, "whkmeans_fq20")["k5"]
+    X, labels = features(fixed), np.array(expected["IDX"], dtype=np.int32) - 1
+    centres = np.array([X[labels == label].mean(axis=0) for label in range(5)])
+    variance = np.array([(distances(X[labels == j], centres[j : j + 1]) ** 2).mean() for j in range(5)])
+    np.testing.assert_allclose(squares_about(X, labels, 5), variance * np.bincount(labels), rtol=1e-12)
+    assert variance @ np.bincount(labels) == pytest.approx(expected["crit"], rel=1e-13)
