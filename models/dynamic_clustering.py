@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.spatial.distance import cdist
 
+from models.r_random import RRandom
 from models.wasserstein import squares_about
 
 Float64 = npt.NDArray[np.float64]
@@ -45,10 +46,11 @@ class DynamicClustering:
     converged: bool
 
 
-def balanced_starts(n: int, k: int, repetitions: int, rng: np.random.Generator) -> Iterator[Int32]:
-    """Yield random partitions of n into k clusters whose sizes differ by one at most."""
+def balanced_starts(n: int, k: int, repetitions: int, seed: int) -> Iterator[Int32]:
+    """Yield the random partitions, of sizes that differ by one at most, from which R starts after ``set.seed``."""
+    random, labels = RRandom(seed), np.arange(n, dtype=np.int32) % k
     for _ in range(repetitions):
-        yield rng.permutation(np.arange(n, dtype=np.int32) % k).astype(np.int32)
+        yield labels[random.sample(n, n)]
 
 
 def dynamic_clustering(X: Float64, k: int, starts: Iterable[Int32]) -> DynamicClustering:

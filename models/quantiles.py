@@ -204,3 +204,9 @@ def quantiles_at(distributions: Distributions, positions: Float64) -> Float64:
         values = np.hstack([c - r, c[:, -1:] + r[:, -1:]])
     place = np.interp(positions, knots, np.arange(len(knots), dtype=np.float64))
     return _between(values, np.broadcast_to(place, (len(c), len(positions))))
+
+
+def resampled(distributions: Distributions, bins: int) -> Distributions:
+    """Return order statistics read at the middles of another number of bins of equal probability."""
+    middles = (np.arange(bins) + 0.5) / bins
+    return Distributions(np.full(bins, 1.0 / bins), quantiles_at(distributions, middles), None)

@@ -1,13 +1,12 @@
 """The distribution view against HistDAWass 1.0.8 (R 4.2.2) and against the market of 2021.
 
-R's random starts are drawn here as R draws them (set.seed(42), sample), so that the dynamic clustering is compared
-repetition by repetition and label by label.
+The random starts are R's own (set.seed(42), sample), so that the dynamic clustering is compared repetition by
+repetition and label by label.
 """
 
 from __future__ import annotations
 
 import json
-import math
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ import numpy.typing as npt
 import pandas as pd
 import pytest
 
-from models.dynamic_clustering import DynamicClustering, dynamic_clustering
+from models.dynamic_clustering import DynamicClustering, balanced_starts, dynamic_clustering
 from models.quantiles import (
     Distributions,
     features,
@@ -36,41 +35,8 @@ Float64 = npt.NDArray[np.float64]
 POSITIONS = np.arange(21) / 20
 
 
-class RandomOfR:
-    """R's default generator: Mersenne Twister seeded by set.seed, integers by rejection, sample without replacement."""
-
-    def __init__(self, seed: int) -> None:
-        words = []
-        for step in range(50 + 625):
-            seed = (69069 * seed + 1) & 0xFFFFFFFF
-            if step > 50:  # the first word is the position in the block, and is set anew
-                words.append(seed)
-        self._random = np.random.RandomState()
-        self._random.set_state(("MT19937", np.array(words, dtype=np.uint32), 624))
-
-    def _below(self, n: int) -> int:
-        bits = math.ceil(math.log2(n))
-        while True:
-            value = 0
-            for _ in range(0, bits + 1, 16):
-                word = int(self._random.randint(0, 2**32, dtype=np.uint64))
-                value = 65536 * value + int(word * 2.3283064365386963e-10 * 65536)
-            value &= (1 << bits) - 1
-            if value < n:
-                return value
-
-    def sample(self, n: int) -> list[int]:
-        left, taken = list(range(n)), []
-        for size in range(n, 0, -1):
-            place = self._below(size)
-            taken.append(left[place])
-            left[place] = left[size - 1]
-        return taken
-
-
 def as_r(X: Float64, k: int, repetitions: int) -> DynamicClustering:
-    random, labels = RandomOfR(42), np.arange(len(X), dtype=np.int32) % k
-    return dynamic_clustering(X, k, [labels[random.sample(len(X))] for _ in range(repetitions)])
+    return dynamic_clustering(X, k, balanced_starts(len(X), k, repetitions, seed=42))
 
 
 def results(golden: Path, name: str) -> dict[str, Any]:
@@ -93,11 +59,6 @@ def default(golden: Path) -> Distributions:
     """R's default histograms (package histogram, 6 to 24 bins), read as they are stored."""
     found = results(golden, "default_hist")
     return register([(np.array(each["x"]), np.array(each["p"])) for each in found.values()])
-
-
-def test_the_generator_is_that_of_r() -> None:
-    """``set.seed(42); sample(10)`` in R 3.6 and later."""
-    assert [i + 1 for i in RandomOfR(42).sample(10)] == [1, 5, 10, 8, 2, 4, 6, 9, 7, 3]
 
 
 def test_histograms_of_fixed_quantiles(golden: Path, returns: Float64) -> None:
