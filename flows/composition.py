@@ -14,7 +14,7 @@ from typing_extensions import override
 from connectors.schema import Batch, time_us
 from connectors.tables import BEHAVIOURS
 from flows.config import DAY_US, Behaviour, interval_us
-from flows.items import Float64, Int64, Priced, ShardLabels, Timed, Trained
+from flows.items import Float64, Gauge, Int64, Priced, ShardLabels, Timed, Trained
 from flows.results import Rows, drift_rows, event_rows, make_rows
 from models.addresses import SHARDS
 from models.composition import entropy, jensen_shannon
@@ -37,7 +37,7 @@ class _State:
     detector: bytes | None = None
 
 
-class ComposeLogic(StatefulBatchLogic[ShardLabels | Timed | Priced, Rows, bytes]):
+class ComposeLogic(StatefulBatchLogic[ShardLabels | Timed | Priced, Rows | Gauge, bytes]):
     """Sums up the shards of one chain; emits rows of the chain's result tables in order of ``as_of``.
 
     Parameters
@@ -61,7 +61,7 @@ class ComposeLogic(StatefulBatchLogic[ShardLabels | Timed | Priced, Rows, bytes]
         self._detector = DetectorConfig().build(self._state.detector)
 
     @override
-    def on_batch(self, values: list[ShardLabels | Timed | Priced]) -> tuple[Iterable[Rows], bool]:
+    def on_batch(self, values: list[ShardLabels | Timed | Priced]) -> tuple[Iterable[Rows | Gauge], bool]:
         state = self._state
         for value in values:
             if isinstance(value, ShardLabels):
@@ -91,7 +91,7 @@ class ComposeLogic(StatefulBatchLogic[ShardLabels | Timed | Priced, Rows, bytes]
         before = state.price_watermarks_us.get(partition, -1)
         state.price_watermarks_us[partition] = max(before, batch.watermark_us)
 
-    def _compose(self) -> Iterator[Rows]:
+    def _compose(self) -> Iterator[Rows | Gauge]:
         state = self._state
         while state.trained:
             as_of_us = min(state.trained)
@@ -121,7 +121,7 @@ class ComposeLogic(StatefulBatchLogic[ShardLabels | Timed | Priced, Rows, bytes]
         closes = [close for at, close in sorted(state.closes.items()) if first <= at <= last and at % every == 0]
         return price_regime(np.array(closes), config.rising_above, config.falling_below), closes
 
-    def _rows(self, timed: Timed, shards: list[ShardLabels]) -> Iterator[Rows]:
+    def _rows(self, timed: Timed, shards: list[ShardLabels]) -> Iterator[Rows | Gauge]:
         trained, seconds = timed.trained, timed.seconds
         at = {"as_of": trained.boundary.as_of_us, "chain": self._chain, "window": self._window}
         network = trained.network
@@ -158,6 +158,9 @@ class ComposeLogic(StatefulBatchLogic[ShardLabels | Timed | Priced, Rows, bytes]
             yield event_rows(self._where(at), "price_regime", evidence)
             self._state.regime = regime
         if trained.model is not None:
+            where = (("chain", self._chain), ("window", self._window))
+            yield Gauge("shoal_behaviour_misclassified_ratio", where, trained.model.report.misclassified)
+            yield Gauge("shoal_behaviour_silhouette", where, trained.model.report.silhouette)
             yield from self._composition(at, regime, trained, shards)
 
     def _composition(

@@ -11,6 +11,7 @@ import difflib
 import hashlib
 import re
 import tomllib
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, TypeAlias
 
@@ -23,13 +24,19 @@ Chain: TypeAlias = Literal["ethereum", "bitcoin"]
 CHAINS: Final[tuple[Chain, ...]] = ("ethereum", "bitcoin")
 View: TypeAlias = Literal["comovement", "moments", "distribution", "shape"]
 Ratio: TypeAlias = Annotated[float, Meta(ge=0.0, le=1.0)]
-Positive: TypeAlias = Annotated[int, Meta(ge=1)]
-Natural: TypeAlias = Annotated[int, Meta(ge=0)]
-Amount: TypeAlias = Annotated[float, Meta(gt=0.0)]
+Positive: TypeAlias = Annotated[int, Meta(ge=1, le=2_147_483_647)]
+Natural: TypeAlias = Annotated[int, Meta(ge=0, le=2_147_483_647)]
+Amount: TypeAlias = Annotated[float, Meta(gt=0.0, le=1e9)]  # TOML knows inf, which is no amount of anything
+Days: TypeAlias = Annotated[float, Meta(gt=0.0, le=36_600.0)]
+Hours: TypeAlias = Annotated[float, Meta(gt=0.0, le=878_400.0)]
+Change: TypeAlias = Annotated[float, Meta(ge=-1.0, le=1e6)]
 
 _UNITS_US: Final = {"ms": 1_000, "s": 1_000_000, "m": 60_000_000, "h": 3_600_000_000, "d": 86_400_000_000}
 DAY_US: Final = _UNITS_US["d"]
 HOUR_US: Final = _UNITS_US["h"]
+_LONGEST_US: Final = 366 * DAY_US
+_SHORTEST_US: Final = _UNITS_US["ms"]
+_UNPRINTABLE: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 
 def interval_us(text: str) -> int:
@@ -37,7 +44,10 @@ def interval_us(text: str) -> int:
     match = re.fullmatch(r"([1-9][0-9]*)(ms|s|m|h|d)", text)
     if match is None:
         raise ValueError(f"{text!r} is not an interval: write 1s, 5m, 1h or 1d")
-    return int(match[1]) * _UNITS_US[match[2]]
+    length = int(match[1]) * _UNITS_US[match[2]] if len(match[1]) <= 12 else _LONGEST_US + 1
+    if length > _LONGEST_US:
+        raise ValueError(f"{text[:20]!r} is longer than a year")
+    return length
 
 
 class _Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -87,7 +97,7 @@ class Window(_Section, frozen=True):
 
     name: Annotated[str, Meta(pattern=r"^[a-z][a-z0-9_]{0,31}$")] = "season"
     bar_interval: str = "1d"
-    length_bars: Annotated[int, Meta(ge=3)] = 60
+    length_bars: Annotated[int, Meta(ge=3, le=1_000_000)] = 60
     refit_every_bars: Positive = 1
     minimum_presence: Ratio = 0.95
     views: tuple[View, ...] = ("comovement",)
@@ -113,8 +123,8 @@ class Membership(_Section, frozen=True):
     coverage_floor: Ratio = 0.9
     coverage_bars: Positive = 10
     cooldown_bars: Natural = 20
-    leave_margin: Annotated[float, Meta(ge=0.0)] = 0.15
-    return_margin: Annotated[float, Meta(ge=0.0)] = 0.05
+    leave_margin: Annotated[float, Meta(ge=0.0, le=2.0)] = 0.15
+    return_margin: Annotated[float, Meta(ge=0.0, le=2.0)] = 0.05
     smoothing_bars: Positive = 5
     outcome_bars: Positive = 30
 
@@ -129,10 +139,10 @@ class Alerts(_Section, frozen=True):
 class Regime(_Section, frozen=True):
     """How a price's direction is named."""
 
-    lookback_days: Amount = 30.0
+    lookback_days: Days = 30.0
     close_every: str = "1d"
-    rising_above: float = 0.10
-    falling_below: float = -0.10
+    rising_above: Change = 0.10
+    falling_below: Change = -0.10
     assets: dict[str, tuple[str, ...]] = field(
         default_factory=lambda: {
             "bitcoin": ("bitcoin", "BTC", "BTC-USD", "BTC-USDT", "BTCUSDT"),
@@ -153,9 +163,9 @@ class Behaviour(_Section, frozen=True):
     """Windows and rules of the chain branch."""
 
     chains: tuple[Chain, ...] = ("ethereum",)
-    window_days: Amount | None = None
+    window_days: Days | None = None
     window: Literal["month"] | None = None
-    refit_every_hours: Amount = 24.0
+    refit_every_hours: Hours = 24.0
     minimum_entities: Positive = 200
     count_zero_value: bool = True
     write_entities: bool = False
@@ -213,7 +223,7 @@ class Service(_Section, frozen=True):
 class Config(_Section, frozen=True):
     """The whole configuration."""
 
-    seed: int = 20210101
+    seed: Annotated[int, Meta(ge=0, le=2**63 - 1)] = 20210101
     universe: Universe = Universe()
     windows: tuple[Window, ...] = (Window(),)
     membership: Membership = Membership()
@@ -233,7 +243,7 @@ def load(path: Path) -> Config:
         raise ConfigError(str(path), "", f"is not UTF-8 text: {error.reason}") from None
     try:
         tree = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:  # also of a number with too many digits, or of nesting without end
         raise ConfigError(str(path), "", f"is not TOML: {error}") from None
     return parse(tree, str(path))
 
@@ -255,30 +265,55 @@ def digest(config: Config) -> str:
 
 
 def _check(config: Config, source: str) -> None:
-    names = [window.name for window in config.windows]
-    for name in names:
-        if names.count(name) > 1:
-            raise ConfigError(source, "windows.name", f"{name!r} stands twice", "give each window its own name")
+    """Raise for what no single key shows: what stands twice, or does not fit what stands beside it."""
+    for key, what, values in _unique(config):
+        for value in values:
+            if values.count(value) > 1:
+                raise ConfigError(source, key, f"{value!r} stands twice", what)
     intervals = [("windows.bar_interval", window.bar_interval) for window in config.windows]
     for key, text in [*intervals, ("behaviour.regime.close_every", config.behaviour.regime.close_every)]:
         try:
             interval_us(text)
         except ValueError as error:
             raise ConfigError(source, key, str(error)) from None
-    if config.behaviour.window is not None and config.behaviour.window_days is not None:
-        raise ConfigError(source, "behaviour.window", "stands beside window_days", "keep one of the two")
-    if config.membership.return_margin > config.membership.leave_margin:
-        raise ConfigError(
-            source, "membership.return_margin", "is above leave_margin", "hysteresis needs it to be lower"
-        )
+    for key, problem, remedy in _contradictions(config):
+        raise ConfigError(source, key, problem, remedy)
+
+
+def _unique(config: Config) -> Iterator[tuple[str, str, Sequence[str]]]:
+    """List what must not stand twice, with its remedy."""
+    yield "windows.name", "give each window its own name", [window.name for window in config.windows]
+    for window in config.windows:
+        yield "windows.views", "name each view once", window.views
+    yield "behaviour.chains", "name each chain once", config.behaviour.chains
+    yield "feeds.exchanges", "one feed per venue: merge their symbols", [feed.venue for feed in config.feeds.exchanges]
+    yield "feeds.nodes", "one node per chain", [node.chain for node in config.feeds.nodes]
+
+
+def _contradictions(config: Config) -> Iterator[tuple[str, str, str]]:
+    behaviour, regime, rules = config.behaviour, config.behaviour.regime, config.membership
+    if behaviour.window is not None and behaviour.window_days is not None:
+        yield "behaviour.window", "stands beside window_days", "keep one of the two"
+    if behaviour.window_us < _SHORTEST_US:
+        yield "behaviour.window_days", "is shorter than a millisecond", "it counts days; fractions are allowed"
+    if behaviour.refit_us < _SHORTEST_US:
+        yield "behaviour.refit_every_hours", "is shorter than a millisecond", "it counts hours; fractions are allowed"
+    if regime.falling_below > regime.rising_above:
+        yield "behaviour.regime.falling_below", "is above rising_above", "what lies between the two is stable"
+    for period in behaviour.events:
+        if period.from_ > period.to:
+            yield "behaviour.events.from", f"{period.from_} is after {period.to}", "exchange from and to"
+    if rules.return_margin > rules.leave_margin:
+        yield "membership.return_margin", "is above leave_margin", "hysteresis needs it to be lower"
 
 
 def _explain(message: str, source: str) -> ConfigError:
     """Turn msgspec's sentence into ours: the key's path, what is wrong with it, what it may have meant."""
+    message = _UNPRINTABLE.sub(lambda found: ascii(found[0])[1:-1], message)
     path_match = re.search(r" - at `\$\.?(.*)`$", message)
     path = path_match[1] if path_match else ""
     problem = message[: path_match.start()] if path_match else message
-    unknown = re.search(r"unknown field `(.+?)`", problem)
+    unknown = re.search(r"unknown field `(.*)`$", problem)
     if unknown is None:
         return ConfigError(source, path, problem[0].lower() + problem[1:])
     name = unknown[1]

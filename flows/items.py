@@ -127,3 +127,12 @@ class ShardLabels:
     shard: int
     counts: Int64
     transitions: Int64 | None
+
+
+@dataclass(frozen=True, slots=True)
+class Gauge:
+    """A value for the board alone, of something that no result table carries."""
+
+    name: str
+    labels: tuple[tuple[str, str], ...]
+    value: float

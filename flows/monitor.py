@@ -60,15 +60,16 @@ class Running:
 def build(config: Config, inputs: Inputs, running: Running) -> Dataflow:
     """Return the dataflow for these inputs."""
     flow = Dataflow("shoal")
-    rows: list[Stream[Rows]] = []
+    found: list[Stream[Any]] = []
     if inputs.market:
-        rows += _market(flow, config, inputs, running)
+        found += _market(flow, config, inputs, running)
     if inputs.chains:
-        rows += _chains(flow, config, inputs, running)
-    everything = op.merge("results", *rows)
+        found += _chains(flow, config, inputs, running)
+    everything = op.merge("results", *found)
     if running.on_rows is not None:
         op.output("board", everything, CallSink(running.on_rows))
-    op.output("tables", op.key_on("by_table", everything, lambda row: row.table), running.sink)
+    rows = op.filter_map("rows", everything, lambda item: item if isinstance(item, Rows) else None)
+    op.output("tables", op.key_on("by_table", rows, lambda row: row.table), running.sink)
     return flow
 
 
@@ -207,7 +208,7 @@ def _shard(number: int) -> str:
     return f"{number:02d}"
 
 
-def _value(item: tuple[str, Rows]) -> Rows:
+def _value(item: tuple[str, Any]) -> Any:
     return item[1]
 
 

@@ -87,6 +87,10 @@ def _run_flow(config: Config, options: RunOptions, board: Board, stack: ExitStac
         feeds=[feed.name for feed in feeds],
         expose_coins={window.name for window in config.windows if window.expose_coins},
     )
+    budget = config.membership.false_departures_per_coin_90d
+    for window, views in windows:
+        for view in views:
+            board.gauge("shoal_false_departure_budget_per_90d", {"window": window, "view": view}, budget)
     stack.callback(publish_frames, frames, results)
     pool = Pool(options.jobs)
     stack.callback(pool.close)
@@ -130,6 +134,8 @@ def _publisher(board: Board) -> Callable[[object], None]:
     """Return what hands result rows to the board."""
 
     def publish(item: object) -> None:
+        if isinstance(item, Gauge):
+            board.gauge(item.name, dict(item.labels), item.value)
         if not isinstance(item, Rows):
             return
         if item.table == TIMINGS.name:
@@ -169,20 +175,24 @@ def _settle_state(options: RunOptions, settings: str) -> None:
     note = options.state / "state.json"
     wanted = {"version": _STATE_VERSION, "configuration": settings, "branch": options.branch}
     if note.exists():
-        try:
-            found = json.loads(note.read_text(encoding="utf-8"))
-        except ValueError:
-            found = None
-        if found == wanted:
+        if options.fresh:
+            _set_aside(options.state)
+        elif _read_json(note) == wanted:
             return
-        if not options.fresh:
+        else:
             raise StateError(
                 str(options.state),
                 "was made with another configuration, branch or version",
                 "choose another --state, or begin anew with --fresh (the old state is kept beside)",
             )
-        _set_aside(options.state)
     note.write_text(json.dumps(wanted, indent=2) + "\n", encoding="utf-8")
+
+
+def _read_json(path: Path) -> object:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:
+        return None
 
 
 def _set_aside(state: Path) -> None:

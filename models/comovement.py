@@ -91,7 +91,7 @@ class ComovementFit:
     edge_density: float
     """Share of all pairs with |partial correlation| > 0.02."""
     edges: tuple[Int64, Int64, Float64]
-    """Ends a < b (indices of coins) and partial correlations."""
+    """Ends a < b (indices of coins) and partial correlations; positive ones alone, but for ``as_published``."""
     embedding: Float64
     """float64[n, 3]."""
     Z: Float64
@@ -151,7 +151,7 @@ def _fit(
     if found.converged:
         distance = np.maximum(1.0 - np.einsum("ti,ti->i", unit, unit[:, exemplars[labels]]), 0.0)
         distance[exemplars] = 0.0
-    published = config.covariance == "as_published"
+    density = edge_density(rho, EDGE_THRESHOLD)
     return ComovementFit(
         coin_ids=ids,
         labels=labels,
@@ -165,14 +165,25 @@ def _fit(
         distance=distance,
         effective_rank=before[1],
         first_share=share,
-        edge_density=edge_density(rho, EDGE_THRESHOLD),
-        edges=edges_above(rho, EDGE_THRESHOLD) if published else strongest_edges(rho, config.edges_per_coin),
+        edge_density=density,
+        edges=_edges(rho, config),
         embedding=embed(np.ascontiguousarray(Z.T), config.neighbours),
         Z=Z,
         market_correlation=before[0],
         mean_correlation=before[2],
         excluded=excluded,
     )
+
+
+def _edges(rho: Float64, config: ComovementConfig) -> tuple[Int64, Int64, Float64]:
+    """Return the network's edges: the strongest positive ones of each coin, or all above the threshold as published.
+
+    An edge says that two coins move together. With the market removed returns sum to nearly nothing, so coins of
+    different shoals are joined by negative partial correlations that say no more than that (``rho`` is overwritten).
+    """
+    if config.covariance == "as_published":
+        return edges_above(rho, EDGE_THRESHOLD)
+    return strongest_edges(np.maximum(rho, 0.0, out=rho), config.edges_per_coin)
 
 
 def _before_removal(unit: Float64, factor: Float64) -> tuple[Float64, float, float]:
