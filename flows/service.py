@@ -26,8 +26,9 @@ from dashboards.board import Board
 from dashboards.server import Server
 from flows.config import Config, Exchange, Feeds, Node, digest, load
 from flows.engine import Ended, execute, handling
-from flows.feeds import feeds_of, inputs_of
-from flows.monitor import Running, build, window_name
+from flows.feeds import Feed, feeds_of, inputs_of
+from flows.items import Gauge
+from flows.monitor import VIEWS, Running, build, window_name
 from flows.pool import Pool
 from flows.results import QUARANTINED, TIMINGS, FolderLock, Rows
 from flows.sinks import TableSink, publish_frames
@@ -78,19 +79,7 @@ def _run_flow(config: Config, options: RunOptions, board: Board, stack: ExitStac
     feeds = feeds_of(config, options.branch)
     has = {feed.branch for feed in feeds}
     results, frames = options.state / "results", options.state / "frames"
-    board.build(version("shoal"), version("bytewax"), settings[:12])
-    board.expect(
-        windows=[(w.name, [v for v in w.views if v == "comovement"]) for w in config.windows]
-        if "market" in has
-        else [],
-        chains=[(chain, window_name(config.behaviour)) for chain in config.behaviour.chains] if "chain" in has else [],
-        feeds=[feed.name for feed in feeds],
-        expose_coins={window.name for window in config.windows if window.expose_coins},
-    )
-    budget = config.membership.false_departures_per_coin_90d
-    for window, views in windows:
-        for view in views:
-            board.gauge("shoal_false_departure_budget_per_90d", {"window": window, "view": view}, budget)
+    _expect(board, config, feeds, settings)
     stack.callback(publish_frames, frames, results)
     pool = Pool(options.jobs)
     stack.callback(pool.close)
@@ -113,6 +102,24 @@ def _run_flow(config: Config, options: RunOptions, board: Board, stack: ExitStac
     )
     with _signals(stopping), contextlib.suppress(Ended):
         execute(flow, options.state / "recovery", config.service.epoch_seconds)
+
+
+def _expect(board: Board, config: Config, feeds: list[Feed], settings: str) -> None:
+    """Tell the board what runs and what has to come before the service counts as ready."""
+    has = {feed.branch for feed in feeds}
+    windows = [(window.name, [view for view in window.views if view in VIEWS]) for window in config.windows]
+    chains = [(chain, window_name(config.behaviour)) for chain in config.behaviour.chains]
+    board.build(version("shoal"), version("bytewax"), settings[:12])
+    board.expect(
+        windows=windows if "market" in has else [],
+        chains=chains if "chain" in has else [],
+        feeds=[feed.name for feed in feeds],
+        expose_coins={window.name for window in config.windows if window.expose_coins},
+    )
+    budget = config.membership.false_departures_per_coin_90d
+    for name, views in windows if "market" in has else []:
+        for view in views:
+            board.gauge("shoal_false_departure_budget_per_90d", {"window": name, "view": view}, budget)
 
 
 def _board_of(state: Path) -> Board:
