@@ -134,8 +134,8 @@ def lb_keogh_matrix(X: npt.ArrayLike, window: int = WINDOW, threads: int = 1) ->
     return _symmetric(len(series), block, "float64", threads)
 
 
-def lb_improved_matrix(X: npt.ArrayLike, window: int = WINDOW, threads: int = 1) -> Floats:
-    """Return float64[n, n]: the larger of both directions' LB_Improved, 0 on the diagonal.
+def lb_improved_matrix(X: npt.ArrayLike, window: int = WINDOW, threads: int = 1, *, symmetric: bool = True) -> Floats:
+    """Return float64[n, n]: the larger of both directions' LB_Improved, or that of series i to the envelope of j.
 
     Tighter than LB_Keogh by the distance of y to the envelope of x's projection onto y's envelope. Each pair has an
     envelope of its own, so this costs more than the distances themselves by :func:`dtw_matrix`.
@@ -148,7 +148,7 @@ def lb_improved_matrix(X: npt.ArrayLike, window: int = WINDOW, threads: int = 1)
         _improved_row(series, lower, upper, i, min(window, series.shape[1] - 1), one_way[i])
 
     _each(row, range(len(series)), threads)
-    return np.maximum(one_way, one_way.T)
+    return np.maximum(one_way, one_way.T) if symmetric else one_way
 
 
 def _series(X: npt.ArrayLike, window: int, precision: Precision) -> Floats:
