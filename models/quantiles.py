@@ -109,7 +109,8 @@ def _sorted(R: Float64) -> tuple[Float64, Int64]:
     count = np.isfinite(R).sum(axis=0)
     if R.ndim != 2 or (count == 0).any():
         raise ValueError("returns must be a matrix of time x coins in which every coin has at least one return")
-    return np.sort(np.where(np.isfinite(R), R, np.nan).T, axis=1), count
+    # adding 0 makes negative zeros positive: they compare equal, and their order would be that of the days
+    return np.sort(np.where(np.isfinite(R), R + 0.0, np.nan).T, axis=1), count
 
 
 def _between(values: Float64, place: Float64) -> Float64:

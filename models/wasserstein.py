@@ -86,8 +86,9 @@ def squares_about(X: Float64, labels: Int32, k: int) -> Float64:
 
 
 def total_squares(X: Float64) -> float:
-    """Return the sum of squared distances of all to the mean of all."""
-    return float(((X - X.mean(axis=0)) ** 2).sum())
+    """Return the sum of squared distances of all to the mean of all; 0 if all are the same but for rounding."""
+    squares = float(((X - X.mean(axis=0)) ** 2).sum())
+    return squares if squares > _SAME**2 * float((X * X).sum()) else 0.0
 
 
 def explained_share(within: float, total: float) -> float:
