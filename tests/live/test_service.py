@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import itertools
 import json
+import os
 import re
 import signal
 import subprocess
@@ -20,8 +21,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
+from playwright.sync_api import sync_playwright
 
 from connectors.tables import TABLES
+from tests.browser.conftest import ARGUMENTS, chromium_path
 from tests.shell import ROOT, members, shoal, start, wait_until
 
 pytestmark = [pytest.mark.xdist_group("live"), pytest.mark.timeout(420)]
@@ -94,11 +97,37 @@ def first_run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
         service.seen["live since"] = time.time()
         wait_until("a departure that came live", lambda: _departed_since(service) > 0, EVENT_WITHIN_S)
         service.seen["late"] = service.metrics()
+        service.seen["in the browser"] = _look(service.url)
         service.seen["events"] = json.loads(service.get("/api/v1/events?limit=500")[1])
         service.seen["exit"] = service.stop()
         yield service
     finally:
         service.process.kill()
+
+
+def _look(url: str) -> dict[str, Any] | None:
+    """Open the page in Chromium; return what a person would see, None where there is no Chromium."""
+    path = chromium_path()
+    if path is None:
+        assert not os.environ.get("CI"), "CI has no Chromium: nothing may be skipped there"
+        return None
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=list(ARGUMENTS))
+        page = browser.new_page(viewport={"width": 1280, "height": 900})
+        complaints: list[str] = []
+        page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.goto(url)
+        page.wait_for_selector("html[data-stream=open]", state="attached")
+        page.wait_for_selector("#feed .event[data-kind=left]")
+        seen = {
+            "coins": page.locator("#map [data-coin]").count(),
+            "left": page.locator("#feed .event[data-kind=left] p").first.inner_text(),
+            "shares": page.locator("#shares li").count(),
+            "complaints": complaints,
+        }
+        browser.close()
+    return seen
 
 
 def _departures(samples: dict[str, float]) -> float:
@@ -126,6 +155,17 @@ def test_it_is_ready_within_a_minute_and_serves_a_page(first_run: Service) -> No
     assert status == 200
     assert "<title>" in page
     assert first_run.seen["healthz"][0] == 200
+
+
+@pytest.mark.browser
+def test_the_page_shows_the_live_market_in_a_browser(first_run: Service) -> None:
+    seen = first_run.seen["in the browser"]
+    if seen is None:
+        pytest.skip("no Chromium on the PATH")
+    assert seen["coins"] == 40
+    assert " left " in seen["left"]
+    assert seen["shares"] == 4
+    assert seen["complaints"] == []
 
 
 def test_metrics_have_values_that_move(first_run: Service) -> None:
