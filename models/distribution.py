@@ -126,6 +126,8 @@ class DistributionView:
         with one_thread():
             settings = replace(config, winsorise_quantile=0.0) if config.as_published else config
             universe = prepare(window, settings, keep_flat=True)
+            if not universe.coin_ids:
+                return without_clusters((), universe.excluded)
             spans = _spans(universe.returns, config.segments)
             present = np.all([np.isfinite(span).any(axis=0) for span in spans], axis=0)
             ids = tuple(np.array(universe.coin_ids, dtype=np.object_)[present].tolist())
@@ -195,16 +197,16 @@ def _restored(saved: bytes, config: DistributionConfig) -> _State | None:
     try:
         state = msgspec.msgpack.decode(saved, type=_State)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-        raise ValueError(f"not a snapshot of the distribution view: {error}") from None
+        raise ValueError(f"the state is not one of the distribution view ({error}): start it cold") from None
     if state.version != SNAPSHOT_VERSION:
-        raise ValueError(f"the distribution view's snapshot has version {state.version}, not {SNAPSHOT_VERSION}")
+        raise ValueError(f"the distribution view's state has version {state.version}, not {SNAPSHOT_VERSION}")
     if len(state.bins) != config.segments or config.clusters not in (0, state.clusters):
         raise ValueError(
-            f"the snapshot is of {state.clusters} clusters over {len(state.bins)} segments, "
+            f"the distribution view's state is of {state.clusters} clusters over {len(state.bins)} segments, "
             f"not {config.clusters} over {config.segments}"
         )
     if len(state.centres) != 8 * state.clusters * sum(state.bins):
-        raise ValueError("the snapshot's prototypes do not fit their bins: start without it")
+        raise ValueError("the prototypes in the distribution view's state do not fit their bins: start it cold")
     return state
 
 
@@ -220,12 +222,14 @@ def _carried(state: _State, variables: list[Distributions]) -> Float64:
 
 def _audited(continued: Found, anew: Found) -> tuple[Found, dict[str, float]]:
     """Return the better of both and how far they are apart; a new number of clusters always wins."""
-    ratio = continued.inertia / anew.inertia if anew.inertia > 0.0 else 1.0
-    other = len(continued.centres) != len(anew.centres)
-    better = other or anew.inertia < continued.inertia * (1.0 - 1e-9)
-    ari = adjusted_rand(continued.labels, anew.labels)
-    figures = {"audit_inertia_ratio": ratio, "audit_ari": ari, "warm": float(not better)}
-    return (anew if better else continued), figures
+    figures = {"audit_ari": adjusted_rand(continued.labels, anew.labels), "warm": 0.0}
+    if len(continued.centres) != len(anew.centres):
+        return anew, figures
+    figures["audit_inertia_ratio"] = continued.inertia / anew.inertia if anew.inertia > 0.0 else 1.0
+    # a partition that is as good stays, so that an audit alone moves no coin
+    if anew.inertia < continued.inertia * (1.0 - 1e-9) or not continued.converged:
+        return anew, figures
+    return continued, figures | {"warm": 1.0}
 
 
 def _described(
@@ -274,15 +278,17 @@ def _prototypes(
         for number, mean in enumerate(means, start=1):
             rows += _statistics(f"segment_{number}_", mean)
 
+    rows += [scalar("size", size), scalar("share", size / len(labels))]
+
     total = total_squares(X)
     everyone = [_mean_of(variable, np.ones((1, len(labels)), dtype=np.bool_)) for variable in variables]
     within, between = decompose(variables, means), decompose(means, everyone)
     figures = {
-        "clusters": float(k),
-        "criterion": float(squares_about(X, labels, k).sum()),
+        "chosen_k": float(k),
+        "inertia": float(squares_about(X, labels, k).sum()),
         "bins": float(sum(len(variable.weights) for variable in variables)),
     }
-    figures["explained_share"] = explained_share(figures["criterion"], total)
+    figures["explained_share"] = explained_share(figures["inertia"], total)
     rows.append(scalar("wasserstein_variance", squares_about(X, labels, k) / size))
     for name in ("location", "spread", "shape"):
         own = getattr(within, name)[np.arange(len(labels)), labels]

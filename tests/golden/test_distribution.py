@@ -164,7 +164,7 @@ def test_view_on_the_market_of_2021(closes: pd.DataFrame) -> None:
     settings = DistributionConfig(clusters=0, exclude=(), duplicates_above_correlation=1.0)
     found = settings.build().fit(window)
     assert len(found.coin_ids) == 1052
-    assert found.diagnostics["clusters"] == 5.0
+    assert found.diagnostics["chosen_k"] == 5.0
     assert found.diagnostics["explained_share"] == pytest.approx(0.715, abs=5e-4)
     sizes = np.sort(np.bincount(found.labels))[::-1]
     assert np.abs(sizes - [625, 268, 100, 52, 8]).max() <= 3
