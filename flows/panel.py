@@ -1,15 +1,15 @@
 """Closed bars of all partitions to the panel of one window, behind an event-time barrier.
 
 A bar enters the panel when every expected partition has closed it. Where two partitions have a price of the same coin
-in the same bar, the partition whose name sorts first wins. Bars without any price count as bars: refits happen at
-fixed bar numbers, whatever the data do.
+in the same bar, the partition whose name sorts first wins; what came late or twice counts in all of them. Bars without
+any price count as bars: refits happen at fixed bar numbers, whatever the data do.
 """
 
 from __future__ import annotations
 
 import pickle
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from bytewax.operators import StatefulBatchLogic
@@ -22,7 +22,7 @@ from models.bars import ClosedBars
 from models.comovement import FitInput
 from models.panel import PanelConfig
 
-_SCHEMA = 1
+_SCHEMA = 2
 
 
 @dataclass(slots=True)
@@ -31,6 +31,7 @@ class _State:
     panel: bytes | None = None
     closed_to: dict[str, int] = field(default_factory=dict)
     pending: dict[str, list[PartBars]] = field(default_factory=dict)
+    reached_us: int = -1  # how far any partition had come before it ended
     last_end_us: int = -1
     marks: list[tuple[int, tuple[str, ...], Int64, Int64]] = field(default_factory=list)
 
@@ -65,6 +66,8 @@ class PanelLogic(StatefulBatchLogic[PartBars, PanelReady, bytes]):
         out: list[PanelReady] = []
         for value in values:
             state.closed_to[value.partition] = max(state.closed_to.get(value.partition, 0), value.closed_to_us)
+            if value.closed_to_us < FOREVER_US:
+                state.reached_us = max(state.reached_us, value.closed_to_us)
             if value.bars is not None:
                 state.pending.setdefault(value.partition, []).append(value)
             out += self._release()
@@ -78,6 +81,7 @@ class PanelLogic(StatefulBatchLogic[PartBars, PanelReady, bytes]):
             self._panel.snapshot(),
             dict(state.closed_to),
             {name: list(parts) for name, parts in state.pending.items()},
+            state.reached_us,
             state.last_end_us,
             list(state.marks),
         )
@@ -90,8 +94,9 @@ class PanelLogic(StatefulBatchLogic[PartBars, PanelReady, bytes]):
         to_us = min(state.closed_to[name] for name in self._partitions)
         for end_us, ids, bars in self._merged(to_us):
             yield from self._push(end_us, ids, bars)
-        if to_us < FOREVER_US and state.last_end_us >= 0:
-            yield from self._skip((to_us - state.last_end_us) // self._window.interval_us)
+        if state.last_end_us >= 0:
+            until_us = to_us if to_us < FOREVER_US else state.reached_us
+            yield from self._skip((until_us - state.last_end_us) // self._window.interval_us)
 
     def _merged(self, to_us: int) -> list[tuple[int, list[str], ClosedBars]]:
         """Take what has closed by ``to_us`` out of the pending bars: per bar end its coins and columns."""
@@ -120,6 +125,7 @@ class PanelLogic(StatefulBatchLogic[PartBars, PanelReady, bytes]):
         odd = np.flatnonzero((bars.late > 0) | (bars.duplicate > 0))
         if len(odd):
             coins = tuple(ids[i] for i in odd)
+            self._forget_marks()
             state.marks.append((self._panel.bars, coins, bars.late[odd], bars.duplicate[odd]))
         yield from self._ready()
 
@@ -160,7 +166,7 @@ class PanelLogic(StatefulBatchLogic[PartBars, PanelReady, bytes]):
     def _counts(self, coin_ids: tuple[str, ...], received: Int64, expected: int) -> CoinCounts:
         """Return the coverage ledger of the window: what came late or twice is remembered per bar."""
         state = self._state
-        state.marks = [mark for mark in state.marks if mark[0] > self._panel.bars - expected]
+        self._forget_marks()
         at = {coin: i for i, coin in enumerate(coin_ids)}
         late, duplicate = np.zeros(len(at), dtype=np.int64), np.zeros(len(at), dtype=np.int64)
         for _, coins, late_rows, duplicate_rows in state.marks:
@@ -169,6 +175,11 @@ class PanelLogic(StatefulBatchLogic[PartBars, PanelReady, bytes]):
                     late[at[coin]] += n_late
                     duplicate[at[coin]] += n_duplicate
         return CoinCounts(coin_ids, expected, received, duplicate, late)
+
+    def _forget_marks(self) -> None:
+        """Drop what came late or twice in bars that have left the window."""
+        oldest = self._panel.bars - self._window.length_bars
+        self._state.marks = [mark for mark in self._state.marks if mark[0] >= oldest]
 
 
 def _rows(bars: ClosedBars, which: slice | Int64) -> ClosedBars:
@@ -199,4 +210,9 @@ def _unique(ids: list[str], found: list[ClosedBars]) -> tuple[list[str], ClosedB
         if coin not in first or (bars.rows[first[coin]] == 0 and bars.rows[i] > 0):
             first[coin] = i
     keep = np.fromiter(first.values(), dtype=np.int64, count=len(first))
-    return list(first), _rows(bars, keep)
+    number = {coin: n for n, coin in enumerate(first)}
+    coin_of = np.fromiter((number[coin] for coin in ids), dtype=np.int64, count=len(ids))
+    late, duplicate = np.zeros(len(first), dtype=np.int64), np.zeros(len(first), dtype=np.int64)
+    np.add.at(late, coin_of, bars.late)
+    np.add.at(duplicate, coin_of, bars.duplicate)
+    return list(first), replace(_rows(bars, keep), late=late, duplicate=duplicate)
