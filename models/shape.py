@@ -55,8 +55,9 @@ class ShapeConfig:
     ``series`` are ``returns``, ``standardised`` ones, or the ``residual`` of those after the market's first factor.
     ``order`` and ``lower_bound`` are those of :func:`models.tadpole.tadpole`; the bound matters under the order of
     dtwclust alone. ``keep_distances`` says where the distances of the last window wait, of which those between two
-    unchanged series are used again: in ``memory``, in the ``snapshot`` as well (8 n^2 / 2 bytes), or nowhere
-    (``no``). A bar later all series have changed; it pays where a refit follows a correction of a few coins.
+    unchanged series are used again: in ``memory``, in the ``snapshot`` as well (4 n^2 bytes), or nowhere (``no``). A
+    bar later all series have changed; it pays where a refit follows a correction of a few coins. The fit draws
+    nothing at random; ``seed`` is carried so that a result states everything it may depend on.
     """
 
     clusters: int = 3
@@ -78,6 +79,7 @@ class ShapeConfig:
     duplicates_above_correlation: float = 0.995
     exclude: tuple[str, ...] = ("stablecoins", "wrapped")
     size: int = 0
+    seed: int = 0
 
     def __post_init__(self) -> None:
         if self.clusters < 0 or self.most_clusters < 2:
@@ -337,17 +339,18 @@ def _restored(saved: bytes, config: ShapeConfig) -> ShapeView:
     try:
         state = msgspec.msgpack.decode(saved, type=_State)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-        raise ValueError(f"not a snapshot of the shape view: {error}") from None
+        raise ValueError(f"not a state of the shape view: {error}") from None
     if state.version != SNAPSHOT_VERSION:
-        raise ValueError(f"the shape view's snapshot has version {state.version}, not {SNAPSHOT_VERSION}")
+        raise ValueError(f"the shape view's state has version {state.version}, not {SNAPSHOT_VERSION}")
     if (state.window, state.precision) != (config.window, config.precision):
         raise ValueError(
-            f"the snapshot is of window {state.window} and {state.precision}, "
+            f"the state is of window {state.window} and {state.precision}, "
             f"not of {config.window} and {config.precision}: start without it"
         )
     n = len(state.digests)
-    if len(state.distances) != n * (n - 1) // 2 * np.dtype(state.precision).itemsize:
-        raise ValueError("the snapshot's distances do not fit its series: start without it")
+    fits = len(state.distances) == n * (n - 1) // 2 * np.dtype(config.precision).itemsize
+    if not fits or state.clusters < 0 or any(len(digest) != _DIGEST for digest in state.digests):
+        raise ValueError("the state contradicts itself: start without it")
     kept = None
     if n:
         D = np.zeros((n, n), dtype=state.precision)
