@@ -22,11 +22,12 @@ from models.prepare import FitInput, prepare
 from models.returns import ReturnKind, market_factor, remove_market, small_gram, unit_columns
 from models.silhouette import silhouettes
 from models.threads import one_thread
+from models.view import ViewFit, scalar, without_clusters
 
 Float64 = npt.NDArray[np.float64]
 Int64 = npt.NDArray[np.int64]
 Int32 = npt.NDArray[np.int32]
-__all__ = ["EDGE_THRESHOLD", "ComovementConfig", "ComovementFit", "FitInput", "fit"]
+__all__ = ["EDGE_THRESHOLD", "Comovement", "ComovementConfig", "ComovementFit", "FitInput", "as_view", "fit"]
 
 Covariance = Literal["empirical", "ledoit_wolf", "oas", "graphical_lasso", "as_published"]
 
@@ -60,6 +61,18 @@ class ComovementConfig:
     seed: int = 0
     graphical_lasso_alpha: float = 0.2
     neighbours: int = 20
+
+    def build(self, state: bytes | None = None) -> Comovement:
+        """Make the view; it carries nothing from fit to fit, so its state is empty.
+
+        Raises
+        ------
+        ValueError
+            If the state is not one of this view.
+        """
+        if state:
+            raise ValueError("the state is not one of the comovement view: start it cold")
+        return Comovement(self)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +115,54 @@ class ComovementFit:
     """Mean correlation over pairs, before any removal; NaN with fewer than two coins."""
     excluded: dict[str, str]
     """Coins of the window that did not take part, and why, sorted by id."""
+
+
+class Comovement:
+    """The view as :mod:`models.view` has it, with what all views have in common."""
+
+    def __init__(self, config: ComovementConfig) -> None:
+        self._config = config
+
+    def fit(self, window: FitInput) -> ViewFit:
+        """Cluster one window (:func:`fit` says more about it)."""
+        return as_view(fit(window, self._config))
+
+    def snapshot(self) -> bytes:
+        """Return nothing: a fit depends on its window alone."""
+        return b""
+
+
+def as_view(found: ComovementFit) -> ViewFit:
+    """Return what a fit has in common with those of the other views; its prototypes are the exemplars."""
+    diagnostics = {
+        "damping": found.damping,
+        "edge_density": found.edge_density,
+        "effective_rank": found.effective_rank,
+        "first_share": found.first_share,
+        "mean_correlation": found.mean_correlation,
+        "shrinkage": found.shrinkage,
+    }
+    if not found.converged:
+        return without_clusters(found.coin_ids, found.excluded, found.iterations, diagnostics)
+    unit = unit_columns(found.Z)
+    distances = np.maximum(1.0 - unit.T @ unit[:, found.exemplars], 0.0)
+    # the own one to the last digit as the fit has it
+    distances[np.arange(len(found.labels)), found.labels] = found.distance
+    size = np.bincount(found.labels)
+    return ViewFit(
+        coin_ids=found.coin_ids,
+        labels=found.labels,
+        exemplars=found.exemplars,
+        converged=True,
+        iterations=found.iterations,
+        silhouette=found.silhouette,
+        silhouettes=found.silhouettes,
+        distance=found.distance,
+        distances=distances,
+        prototypes=(scalar("size", size), scalar("share", size / len(found.labels))),
+        diagnostics=diagnostics,
+        excluded=found.excluded,
+    )
 
 
 def fit(window_arrays: FitInput, config: ComovementConfig) -> ComovementFit:

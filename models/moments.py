@@ -123,7 +123,9 @@ class Moments:
             if not found.converged:
                 return without_clusters(prepared.coin_ids, prepared.excluded, found.iterations, diagnostics)
             fitted = _result(prepared.coin_ids, prepared.excluded, points, features, found, diagnostics)
-        self._centres = np.column_stack([_values(fitted, "mean"), _values(fitted, "deviation")])
+        # where each coin is a cluster of its own there were too few of them for the number that is wanted
+        few = len(fitted.exemplars) == len(fitted.coin_ids)
+        self._centres = None if few else np.column_stack([_values(fitted, name) for name in ("mean", "deviation")])
         return fitted
 
     def _clusters(self, points: Float64, start: Float64 | None, number: int) -> tuple[KMeansResult, dict[str, float]]:
@@ -144,6 +146,7 @@ class Moments:
         diagnostics["audit_inertia_ratio"] = warm.inertia / cold.inertia if cold.inertia > 0.0 else 1.0
         # a warm partition that is as good stays, so that an audit alone moves no coin
         better = cold.inertia < warm.inertia * (1.0 - 1e-9) or not warm.converged
+        diagnostics["warm"] = float(not better)
         return (cold if better else warm), diagnostics
 
     def _warm(self, points: Float64, start: Float64 | None) -> KMeansResult | None:

@@ -135,7 +135,8 @@ def of_split(X: Float64, now: Int64, after: Int64) -> tuple[dict[str, float], di
     parts = [X[after == first], X[after == last]]
     whole = X[now == first]
     left, right, total = _spread(parts[0]), _spread(parts[1]), _spread(whole)
-    n_whole, n_parts = len(whole), len(parts[0]) + len(parts[1])
+    # numpy's numbers: where R divides by zero and goes on, so does this
+    n_whole, n_parts = np.float64(len(whole)), np.float64(len(parts[0]) + len(parts[1]))
     gain = total - left - right
     beale = np.divide(np.divide(gain, left + right), (n_whole - 1) / (n_whole - 2) * (2 ** (2 / d) - 1))
     limit = 1.0 - 2.0 / (np.pi * d)
