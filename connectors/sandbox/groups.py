@@ -2,7 +2,8 @@
 
 Every coin that may move has a schedule of its own: it lives in its home group, moves to a foreign one, comes home,
 moves to another one, and so on. The schedules are staggered, so that over the whole market one coin moves about
-every ``every_us``. The group of a coin at a time is a function of that time alone.
+every ``every_us``, and arranged so that groups stay of about the same size: the homes take turns, and the coins of one
+home go to the other groups in turn. The group of a coin at a time is a function of that time alone.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import numpy as np
 from connectors.sandbox.draws import Int64, hashed, uniform
 from connectors.sandbox.regime import GENESIS_US
 
-_HOME, _TURN, _TARGET, _JITTER = 21, 22, 23, 24
+_HOME, _TURN, _JITTER = 21, 22, 24
 _JITTER_SHARE: Final = 0.25
 
 
@@ -57,8 +58,12 @@ class Groups:
         self.home = np.empty(coins, dtype=np.int64)
         self.home[ranking] = numbers % groups
         movers = numbers[self.settled :]
+        self._rank = np.zeros(coins, dtype=np.int64)  # among the movers of the same home
+        for group in range(groups):
+            mine = movers[self.home[movers] == group]
+            self._rank[mine[np.argsort(hashed(seed, _TURN, mine), kind="stable")]] = np.arange(mine.size)
         self._turn = np.full(coins, -1, dtype=np.int64)
-        self._turn[movers[np.argsort(hashed(seed, _TURN, movers), kind="stable")]] = np.arange(movers.size)
+        self._turn[movers[np.lexsort((self.home[movers], self._rank[movers]))]] = np.arange(movers.size)
         self.period_us = every_us * max(1, int(movers.size))
 
     def _at(self, coin: int, n: int) -> int:
@@ -71,7 +76,7 @@ class Groups:
         home = int(self.home[coin])
         if n % 2:
             return home
-        return (home + 1 + int(hashed(self.seed, _TARGET, coin, n) % np.uint64(self.groups - 1))) % self.groups
+        return (home + 1 + (int(self._rank[coin]) + n // 2) % (self.groups - 1)) % self.groups
 
     def _moves_done(self, coin: int, t_us: int) -> int:
         """Return how many moves of a coin lie at or before a time."""

@@ -116,8 +116,9 @@ def test_stablecoins_hardly_move_and_the_others_have_heavy_tails() -> None:
 
 def test_groups_can_be_told_apart_once_the_market_mode_is_removed() -> None:
     correlation = np.corrcoef(residuals(STILL, NUMBER).T)
-    home = STILL.groups.home
-    same = home[:, None] == home[None, :]
+    now_us = (GENESIS_MS + NUMBER * CHUNK_MS) * 1000
+    group = STILL.groups.matrix(np.array([now_us], dtype=np.int64))[0]
+    same = group[:, None] == group[None, :]
     within = correlation[same & ~np.eye(40, dtype=bool)]
     assert 0.5 < within.mean() < 0.65
     assert within.min() > correlation[~same].max() + 0.1
