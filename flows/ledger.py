@@ -1,9 +1,9 @@
 """Transfers of one chain to half-edges by shard, and the boundaries at which every shard closes its window.
 
 A boundary is a multiple of ``refit_every_hours`` since the epoch; it fires when every input of the chain has passed
-it. Rows from behind a boundary wait until it has fired, so that nothing depends on how the inputs are interleaved or
-cut into batches. A row that comes after its boundary (an older block, connected late) enters its own pane and shows
-in the next window.
+it, by a row or by its watermark (blocks without transfers). Rows from behind a boundary wait until it has fired, so
+that nothing depends on how the inputs are interleaved or cut into batches. A row that comes after its boundary (an
+older block, connected or disconnected late) enters its own pane and shows in the next window.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from models import panes
 from models.addresses import SHARDS, hash_column
 from models.amounts import from_decimal128
 
-_SCHEMA = 1
+_SCHEMA = 2
 _TRADED = pa.array(["native", "creation"])
 _PANES_PER_REFIT = 60
 
@@ -36,9 +36,20 @@ _PANES_PER_REFIT = 60
 class _Queue:
     """What one partition has sent and no boundary has let through."""
 
-    rows: list[pa.RecordBatch] = field(default_factory=list)
-    reached_us: int = -1  # the latest block time of rows that were let through
+    rows: list[tuple[pa.RecordBatch, Int64]] = field(default_factory=list)  # with how far each row says the input is
+    reached_us: int = -1  # how far the last row said
     watermark_us: int = -1  # of the last batch
+
+    def append(self, batch: Batch) -> None:
+        """Add a batch: a row comes after all that was before it, whatever its own time."""
+        if batch.rows.num_rows:
+            promised = _block_us(batch.rows)
+            if batch.row_watermarks_us is not None:
+                promised = np.maximum(promised, batch.row_watermarks_us)
+            reached = np.maximum.accumulate(np.maximum(promised, self.reached_us))
+            self.rows.append((batch.rows, reached))
+            self.reached_us = int(reached[-1])
+        self.watermark_us = max(self.watermark_us, batch.watermark_us)
 
 
 @dataclass(slots=True)
@@ -68,10 +79,7 @@ class LedgerLogic(StatefulBatchLogic[tuple[str, Batch], ShardItem, bytes]):
         for partition, batch in values:
             if batch.kind != "transfers":
                 continue
-            queue = self._state.queues[partition]
-            if batch.rows.num_rows:
-                queue.rows.append(batch.rows)
-            queue.watermark_us = max(queue.watermark_us, batch.watermark_us)
+            self._state.queues[partition].append(batch)
             out += self._advance()
         return out, self.RETAIN
 
@@ -95,14 +103,12 @@ class LedgerLogic(StatefulBatchLogic[tuple[str, Batch], ShardItem, bytes]):
             state.next_us += self._config.refit_us
 
     def _begun(self) -> bool:
-        """Fix the first boundary once every input has sent something."""
+        """Fix the first boundary once no input can begin any earlier."""
         state = self._state
         if state.next_us >= 0:
             return True
-        if any(queue.watermark_us < 0 and not queue.rows for queue in state.queues.values()):
-            return False
-        starts = [int(_block_us(queue.rows[0])[0]) for queue in state.queues.values() if queue.rows]
-        if not starts:
+        starts = [int(_block_us(queue.rows[0][0])[0]) for queue in state.queues.values() if queue.rows]
+        if not starts or any(queue.watermark_us < min(starts) for queue in state.queues.values() if not queue.rows):
             return False
         state.first_us = min(starts)
         state.next_us = (state.first_us // self._config.refit_us + 1) * self._config.refit_us
@@ -112,15 +118,13 @@ class LedgerLogic(StatefulBatchLogic[tuple[str, Batch], ShardItem, bytes]):
         """Pass on rows up to the first that reaches the next boundary."""
         state = self._state
         while queue.rows:
-            rows = queue.rows[0]
-            reached = np.maximum.accumulate(np.maximum(_block_us(rows), queue.reached_us))
+            rows, reached = queue.rows[0]
             cut = int(np.searchsorted(reached, state.next_us))
             if cut:
-                queue.reached_us = int(reached[cut - 1])
-                state.last_us = max(state.last_us, queue.reached_us)
+                state.last_us = max(state.last_us, int(_block_us(rows)[:cut].max()))
                 yield from self._halves(rows.slice(0, cut))
             if cut < rows.num_rows:
-                queue.rows[0] = rows.slice(cut)
+                queue.rows[0] = rows.slice(cut), reached[cut:]
                 return
             queue.rows.pop(0)
 
