@@ -118,14 +118,13 @@ class TrainLogic(StatefulBatchLogic[ShardReady, Timed, bytes]):
     ) -> None:
         self._config, self._seed, self._live = config, seed, live
         self._behaviour = BehaviourConfig(chain=chain, feature_set=config.feature_set, seed=seed)
-        self._jobs: InOrder[TrainJob, Trained] = InOrder(pool, run_training, most)
         self._waiting: list[ShardReady] = []
-        self._due: dt.datetime | None = None
+        jobs: list[TrainJob] = []
         if state is not None:
             self._waiting, jobs = pickle.loads(state)  # noqa: S301 our own snapshot
-            for job in jobs:
-                self._jobs.put(job)
-            self._schedule()
+        self._jobs: InOrder[TrainJob, Trained] = InOrder(pool, run_training, most, jobs)
+        self._due: dt.datetime | None = None
+        self._schedule()
 
     @override
     def on_batch(self, values: list[ShardReady]) -> tuple[Iterable[Timed], bool]:

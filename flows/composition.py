@@ -21,7 +21,7 @@ from models.composition import entropy, jensen_shannon
 from models.detectors import DetectorConfig
 from models.regime import price_regime
 
-_SCHEMA = 1
+_SCHEMA = 2
 _ABSENT = "absent"
 
 
@@ -30,7 +30,7 @@ class _State:
     schema: int
     labels: dict[int, dict[int, ShardLabels]] = field(default_factory=dict)
     trained: dict[int, Timed] = field(default_factory=dict)
-    closes: dict[int, float] = field(default_factory=dict)
+    closes: dict[int, tuple[str, float]] = field(default_factory=dict)  # with the partition that it is from
     price_watermarks_us: dict[str, int] = field(default_factory=dict)
     shares: Float64 | None = None
     regime: str = "unknown"
@@ -86,8 +86,8 @@ class ComposeLogic(StatefulBatchLogic[ShardLabels | Timed | Priced, Rows | Gauge
             for at_us, symbol, close in zip(
                 time_us(batch.rows.column("ts_close")).tolist(), symbols, closes, strict=True
             ):
-                if symbol in names:
-                    state.closes.setdefault(at_us, close)
+                if symbol in names and (at_us not in state.closes or partition < state.closes[at_us][0]):
+                    state.closes[at_us] = (partition, close)
         before = state.price_watermarks_us.get(partition, -1)
         state.price_watermarks_us[partition] = max(before, batch.watermark_us)
 
@@ -108,8 +108,9 @@ class ComposeLogic(StatefulBatchLogic[ShardLabels | Timed | Priced, Rows | Gauge
         return as_of_us // every * every
 
     def _price_known(self, as_of_us: int) -> bool:
+        """Say whether every partition has passed the close: a watermark just before it still lets rows of it come."""
         watermarks = self._state.price_watermarks_us
-        return all(watermarks.get(name, -1) >= self._close_us(as_of_us) - 1 for name in self._prices)
+        return all(watermarks.get(name, -1) >= self._close_us(as_of_us) for name in self._prices)
 
     def _regime(self, as_of_us: int) -> tuple[str, list[float]]:
         """Name the direction of the chain's price over the lookback; ``unknown`` where there is none."""
@@ -118,7 +119,7 @@ class ComposeLogic(StatefulBatchLogic[ShardLabels | Timed | Priced, Rows | Gauge
         first = last - round(config.lookback_days * DAY_US)
         every = interval_us(config.close_every)
         state.closes = {at: close for at, close in state.closes.items() if at >= first - every}
-        closes = [close for at, close in sorted(state.closes.items()) if first <= at <= last and at % every == 0]
+        closes = [close for at, (_, close) in sorted(state.closes.items()) if first <= at <= last and at % every == 0]
         return price_regime(np.array(closes), config.rising_above, config.falling_below), closes
 
     def _rows(self, timed: Timed, shards: list[ShardLabels]) -> Iterator[Rows | Gauge]:

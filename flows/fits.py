@@ -27,13 +27,11 @@ class FitLogic(StatefulBatchLogic[PanelReady, Fitted, bytes]):
     def __init__(
         self, pool: Pool, work: Callable[[PanelReady], ComovementFit], most: int, live: bool, state: bytes | None
     ) -> None:
-        self._jobs: InOrder[PanelReady, ComovementFit] = InOrder(pool, work, most)
+        pending: list[PanelReady] = pickle.loads(state) if state is not None else []  # noqa: S301 our own snapshot
+        self._jobs: InOrder[PanelReady, ComovementFit] = InOrder(pool, work, most, pending)
         self._live = live
         self._due: dt.datetime | None = None
-        if state is not None:
-            for panel in pickle.loads(state):  # noqa: S301 our own snapshot
-                self._jobs.put(panel)
-            self._schedule()
+        self._schedule()
 
     @override
     def on_batch(self, values: list[PanelReady]) -> tuple[Iterable[Fitted], bool]:

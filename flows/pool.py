@@ -11,7 +11,7 @@ import os
 import signal
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Final, Generic, TypeVar
@@ -94,12 +94,15 @@ class InOrder(Generic[Job, Result]):
     """Jobs of one key: they run side by side and their results come out in the order of submission.
 
     ``most`` bounds how many wait; :meth:`put` then waits for the oldest. The jobs that have no result yet are the
-    state: a resume submits them again, and since a result is a function of its job, it gets the same.
+    state: a resume submits them again (``pending``, all of them: with another ``most`` none may get lost), and since
+    a result is a function of its job, it gets the same.
     """
 
-    def __init__(self, pool: Pool, work: Callable[[Job], Result], most: int) -> None:
+    def __init__(self, pool: Pool, work: Callable[[Job], Result], most: int, pending: Iterable[Job] = ()) -> None:
         self._pool, self._work, self._most = pool, work, most
         self._queue: deque[_Entry[Job]] = deque()
+        for job in pending:
+            self._submit(job)
 
     @property
     def pending(self) -> list[Job]:
@@ -111,7 +114,7 @@ class InOrder(Generic[Job, Result]):
         done = []
         while len(self._queue) >= self._most:
             done.append(self._take())
-        self._queue.append(_Entry(job, self._pool.submit(self._work, job)))
+        self._submit(job)
         return done
 
     def ready(self) -> list[tuple[Job, Result, float]]:
@@ -127,6 +130,9 @@ class InOrder(Generic[Job, Result]):
         while self._queue:
             done.append(self._take())
         return done
+
+    def _submit(self, job: Job) -> None:
+        self._queue.append(_Entry(job, self._pool.submit(self._work, job)))
 
     def _take(self) -> tuple[Job, Result, float]:
         entry = self._queue.popleft()
