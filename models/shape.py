@@ -165,8 +165,8 @@ class ShapeView:
             except ValueError:  # no two coins are within a fixed cutoff distance: the method has no answer
                 return without_clusters(ids, excluded, diagnostics=figures)
             k = self._number_of_clusters(X, D, peaks)
-            labels, exemplars, unassigned = _cut(D, peaks, k)
-            figures |= {"clusters": float(k), "computed_share": peaks.computed_share, "unassigned": float(unassigned)}
+            labels, exemplars = assign(peaks, k)
+            figures |= {"clusters": float(k), "computed_share": peaks.computed_share}
             return _described(ids, excluded, X, D, labels, exemplars, figures)
 
     def snapshot(self) -> bytes:
@@ -258,14 +258,6 @@ def _peaks(X: Float64, D: Floats, dc: float, config: ShapeConfig) -> Peaks:
     return density_peaks(D, dc)
 
 
-def _cut(D: Floats, peaks: Peaks, k: int) -> tuple[Int32, Int64, int]:
-    """Return k clusters, and how many coins had no cluster in the order of dtwclust: the nearest peak has them."""
-    labels, exemplars = assign(peaks, k)
-    lost = np.flatnonzero(labels < 0)
-    labels[lost] = np.argmin(D[np.ix_(lost, exemplars)], axis=1)
-    return labels, exemplars, len(lost)
-
-
 def _choice(X: Float64, D: Floats, peaks: Peaks, config: ShapeConfig) -> int:
     """Return the number of clusters with the largest index, the smallest of equal ones."""
     if config.choose_by == "knee" and not config.as_published:
@@ -283,7 +275,7 @@ def _choice(X: Float64, D: Floats, peaks: Peaks, config: ShapeConfig) -> int:
 
     best, chosen = -np.inf, 1
     for k in range(2, min(config.most_clusters, len(D) - 1) + 1):
-        value = index(*_cut(D, peaks, k)[:2])
+        value = index(*assign(peaks, k))
         if value > best:
             best, chosen = value, k
     return chosen

@@ -147,10 +147,9 @@ def assign(peaks: Peaks, k: int) -> tuple[Int32, Int64]:
     Returns
     -------
     labels : int32[n]
-        0 to k - 1, numbered by the position of their centroids; -1 where no chain leads to a centroid. That can
-        happen only in the order of dtwclust, whose first series need not be among the best centroids: it has no
-        denser one to follow (dtwclust reads memory before its array there), and those who follow it have no cluster
-        either.
+        0 to k - 1, numbered by the position of their centroids; -1 where no chain leads to a centroid. It cannot
+        happen to peaks from here: the first of the order has the largest density and delta, so that it is the first
+        of the ranking too (dtwclust, which asks nobody, would read memory before its array).
     centroids : int64[k]
         Ascending.
     """
