@@ -15,6 +15,8 @@ from scipy.optimize import linear_sum_assignment
 from models.partitions import contingency
 
 Float64 = npt.NDArray[np.float64]
+Partitions = Sequence[npt.ArrayLike] | npt.NDArray[np.integer]
+"""Labels of the same n coins, int[n] each, or all of them as int[m, n]."""
 
 
 def dissimilarity(a: npt.ArrayLike, b: npt.ArrayLike) -> float:
@@ -37,7 +39,7 @@ def dissimilarity(a: npt.ArrayLike, b: npt.ArrayLike) -> float:
     return float(np.sqrt(2.0 * (table.sum() - table[rows, columns].sum())))
 
 
-def dissimilarities(partitions: Sequence[npt.ArrayLike]) -> Float64:
+def dissimilarities(partitions: Partitions) -> Float64:
     """Return float64[m, m] dissimilarities of m partitions, symmetric with a diagonal of 0."""
     m = len(partitions)
     D = np.zeros((m, m))
@@ -47,7 +49,7 @@ def dissimilarities(partitions: Sequence[npt.ArrayLike]) -> Float64:
     return D
 
 
-def medoid(partitions: Sequence[npt.ArrayLike]) -> int:
+def medoid(partitions: Partitions) -> int:
     """Return the position of the partition with the least sum of dissimilarities to all; the first of equal ones.
 
     Raises

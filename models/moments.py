@@ -197,7 +197,7 @@ def standardised(features: Float64) -> tuple[Float64, Float64, Float64]:
     middle = features.mean(axis=0)
     centred = features - middle
     scale = np.sqrt((centred * centred).sum(axis=0) / max(len(features) - 1, 1))
-    flat = scale <= 1e-12 * np.abs(features).max(axis=0)
+    flat = scale <= 1e-12 * np.abs(features).max()  # features of one unit: what varies by so little is rounding
     scale[flat] = 1.0
     centred[:, flat] = 0.0
     return centred / scale, middle, scale

@@ -37,9 +37,17 @@ def of_scatter(X: Float64, labels: Int64) -> dict[str, float]:
         "Marriot": k * k * float(np.linalg.det(W)),
         "TrCovW": float(W.var(axis=0, ddof=1).sum()),
         "TraceW": float(np.trace(W)),
-        "Friedman": float((np.diag(np.linalg.inv(W)) * np.diag(T - W)).sum()),  # elementwise, not a matrix product
+        "Friedman": _friedman(T, W),
         "Rubin": float(np.trace(T) / np.trace(W)),
     }
+
+
+def _friedman(T: Float64, W: Float64) -> float:
+    """Return the sum of products of diagonals, where the criterion has the trace of the matrix product."""
+    try:
+        return float((np.diag(np.linalg.inv(W)) * np.diag(T - W)).sum())
+    except np.linalg.LinAlgError:  # all points of a cluster on one line
+        return np.nan
 
 
 def _cubic_criterion(n: int, d: int, k: int, T: Float64, W: Float64) -> float:
