@@ -19,7 +19,6 @@ import websockets.asyncio.client
 from connectors.clock import now_us
 from connectors.errors import ConfigError, StateError
 from flows.config import Config, Exchange, Node, load
-from flows.monitor import VIEWS
 from flows.results import FolderLock
 
 _PACKAGES: Final = ("bytewax", "numpy", "pyarrow", "scikit-learn", "websockets")
@@ -46,7 +45,6 @@ def examine(config_path: Path | None, state: Path, listen: tuple[str, int]) -> l
         return [*findings, Finding(False, "configuration", str(error))]
     where = str(config_path) if config_path is not None else "none given: the sandbox"
     findings.append(Finding(True, "configuration", where))
-    findings += _views(config)
     return findings + asyncio.run(_endpoints(config))
 
 
@@ -85,12 +83,6 @@ def _port(host: str, port: int) -> Finding:
             return Finding(True, "port", f"{host}:{port} is free")
     except OSError as error:
         return Finding(False, "port", f"{host}:{port}: {error.strerror or error} (choose another --listen)")
-
-
-def _views(config: Config) -> Iterator[Finding]:
-    missing = sorted({view for window in config.windows for view in window.views if view not in VIEWS})
-    if missing:
-        yield Finding(True, "views", f"this version fits {', '.join(VIEWS)} and passes over {', '.join(missing)}")
 
 
 async def _endpoints(config: Config) -> list[Finding]:

@@ -10,25 +10,28 @@ from bytewax.operators import StatefulBatchLogic
 from typing_extensions import override
 
 from connectors.clock import in_seconds
-from flows.items import Fitted, PanelReady
-from flows.pool import InOrder, Pool
-from models.comovement import ComovementFit
+from flows.items import PanelReady
+from flows.pool import Chained, InOrder, Pool
+from flows.views import FitResult, Fitted
 
 POLL_SECONDS = 0.05
 
 
 class FitLogic(StatefulBatchLogic[PanelReady, Fitted, bytes]):
-    """Fits one view of one window.
+    """Fits one view of one window, each fit by itself.
 
     In a replay the dataflow waits when ``most`` fits are pending; live it looks again every 50 ms, so that ticks are
-    never held up. Either way a fit is a function of its panel alone.
+    never held up. Either way a fit is a function of its panel alone (:class:`WarmFitLogic`: and of those before it).
     """
 
     def __init__(
-        self, pool: Pool, work: Callable[[PanelReady], ComovementFit], most: int, live: bool, state: bytes | None
+        self, pool: Pool, work: Callable[[PanelReady], FitResult], most: int, live: bool, state: bytes | None
     ) -> None:
         pending: list[PanelReady] = pickle.loads(state) if state is not None else []  # noqa: S301 our own snapshot
-        self._jobs: InOrder[PanelReady, ComovementFit] = InOrder(pool, work, most, pending)
+        self._begin(InOrder(pool, work, most, pending), live)
+
+    def _begin(self, jobs: InOrder[PanelReady, FitResult] | Chained[PanelReady, FitResult], live: bool) -> None:
+        self._jobs = jobs
         self._live = live
         self._due: dt.datetime | None = None
         self._schedule()
@@ -67,3 +70,27 @@ class FitLogic(StatefulBatchLogic[PanelReady, Fitted, bytes]):
             self._due = None
         elif self._due is None:
             self._due = in_seconds(POLL_SECONDS)
+
+
+class WarmFitLogic(FitLogic):
+    """Fits a view that goes on from the fit before: one fit after the other."""
+
+    def __init__(
+        self,
+        pool: Pool,
+        work: Callable[[tuple[PanelReady, bytes | None]], FitResult],
+        most: int,
+        live: bool,
+        state: bytes | None,
+    ) -> None:
+        warm, pending = pickle.loads(state) if state is not None else (None, [])  # noqa: S301 our own snapshot
+        self._chain: Chained[PanelReady, FitResult] = Chained(pool, work, most, _state_of, warm, pending)
+        self._begin(self._chain, live)
+
+    @override
+    def snapshot(self) -> bytes:
+        return pickle.dumps((self._chain.state, self._chain.pending))
+
+
+def _state_of(result: FitResult) -> bytes | None:
+    return result.state

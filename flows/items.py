@@ -10,7 +10,7 @@ import numpy.typing as npt
 from connectors.schema import Batch
 from models.bars import ClosedBars
 from models.behaviour import BehaviourModel
-from models.comovement import ComovementFit, FitInput
+from models.comovement import FitInput
 from models.network import NetworkStats
 from models.panes import HalfEdges, ShardWindow
 
@@ -49,15 +49,6 @@ class PanelReady:
     coverage: Float64
     recent_coverage: Float64
     counts: CoinCounts
-
-
-@dataclass(frozen=True, slots=True)
-class Fitted:
-    """A fit with the panel that it was made of, in order of ``as_of``."""
-
-    panel: PanelReady
-    fit: ComovementFit
-    seconds: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,3 +127,13 @@ class Gauge:
     name: str
     labels: tuple[tuple[str, str], ...]
     value: float
+
+
+@dataclass(frozen=True, slots=True)
+class ViewLabels:
+    """Which shoal each coin is in, by one view at one fit; ``shoal`` is -1 where the fit has none."""
+
+    as_of_us: int
+    view: str
+    coin_ids: tuple[str, ...]
+    shoal: Int64

@@ -7,18 +7,20 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
-import pyarrow as pa
 from bytewax.operators import StatefulBatchLogic
 from typing_extensions import override
 
 from flows.config import Config, Window
-from flows.items import Fitted, Float64, Int64, PanelReady
+from flows.items import Float64, Int64, PanelReady, ViewLabels
+from flows.market_rows import edge_rows, fit_row, membership_rows, no_shoal, prototype_rows, shoal_rows
 from flows.results import Rows, drift_rows, event_rows, make_rows
+from flows.views import Fit, Fitted
 from models.comovement import ComovementFit
 from models.detectors import DetectorConfig
 from models.embedding import align
-from models.identity import NONE, IdentityConfig, Matched
-from models.membership import MembershipConfig, Round, Update
+from models.evidence import nearness
+from models.identity import IdentityConfig, Matched
+from models.membership import MembershipConfig, Round
 from models.partitions import churn, compare
 
 _SCHEMA = 1
@@ -36,7 +38,7 @@ class _State:
     map_points: Float64 | None = None
 
 
-class MembersLogic(StatefulBatchLogic[Fitted, Rows, bytes]):
+class MembersLogic(StatefulBatchLogic[Fitted, Rows | ViewLabels, bytes]):
     """Follows one view of one window from fit to fit.
 
     Parameters
@@ -67,7 +69,7 @@ class MembersLogic(StatefulBatchLogic[Fitted, Rows, bytes]):
         ).build(self._state.membership)
 
     @override
-    def on_batch(self, values: list[Fitted]) -> tuple[Iterable[Rows], bool]:
+    def on_batch(self, values: list[Fitted]) -> tuple[Iterable[Rows | ViewLabels], bool]:
         return [rows for fitted in values for rows in self._follow(fitted)], self.RETAIN
 
     @override
@@ -77,64 +79,39 @@ class MembersLogic(StatefulBatchLogic[Fitted, Rows, bytes]):
         self._state.detector = self._detector.snapshot()
         return pickle.dumps(self._state)
 
-    def _follow(self, fitted: Fitted) -> Iterator[Rows]:
-        panel, fit = fitted.panel, fitted.fit
+    def _follow(self, fitted: Fitted) -> Iterator[Rows | ViewLabels]:
+        panel, fit, Z = fitted.panel, fitted.result.fit, fitted.result.Z
         at = {"as_of": panel.as_of_us, "window": self._window.name}
         where = {**at, "view": self._view}
         took_part = np.searchsorted(np.array(panel.input.coin_ids), np.array(fit.coin_ids))
         recent = panel.recent_coverage[took_part]
-        yield self._fit_row(where, panel, fit)
+        yield fit_row(where, panel, fit)
         yield make_rows("timings", {**where, "job": "fit", "seconds": fitted.seconds})
-        yield _coverage(at, panel)
         matched = self._match(panel.as_of_us, fit)
-        update = self._membership.update(self._round(panel, fit, matched, recent))
+        update = self._membership.update(_round(panel, fit, Z, matched, recent))
         if matched is not None:
-            yield _shoals(where, matched)
-        yield _memberships(where, fit, matched, update, recent)
+            yield shoal_rows(where, matched)
+        yield membership_rows(where, fit, matched, update, recent)
         yield from self._drift(where, fit, matched)
         for event in update.events:
             yield event_rows(
                 where, event.kind, event.evidence, event.coin_id, event.shoal_from, event.shoal_to, event.margin
             )
-        yield _edges(at, fit)
-        yield from self._map(at, fit)
+        if isinstance(fit, ComovementFit):
+            yield edge_rows(at, fit)
+            yield from self._map(at, fit)
+        elif matched is not None and fit.prototypes:
+            yield prototype_rows(where, fit.prototypes, matched.shoal[fit.exemplars])
+        shoal = no_shoal(len(fit.coin_ids)) if matched is None else matched.shoal
+        yield ViewLabels(panel.as_of_us, self._view, fit.coin_ids, shoal)
 
-    def _match(self, as_of_us: int, fit: ComovementFit) -> Matched | None:
+    def _match(self, as_of_us: int, fit: Fit) -> Matched | None:
         """Give the fit's clusters their lasting numbers; a fit that did not converge has none."""
         if not fit.converged:
             return None
         return self._identity.match(as_of_us, fit.coin_ids, fit.labels, fit.exemplars)
 
-    def _round(self, panel: PanelReady, fit: ComovementFit, matched: Matched | None, recent: Float64) -> Round:
-        return Round(
-            as_of_us=panel.as_of_us,
-            bar=panel.bar,
-            coin_ids=fit.coin_ids,
-            shoal=_none(len(fit.coin_ids)) if matched is None else matched.shoal,
-            Z=fit.Z,
-            converged=matched is not None,
-            coverage=recent,
-            names={} if matched is None else matched.names,
-            alive=() if matched is None else matched.alive,
-            changes=() if matched is None else tuple(matched.changes),
-            mode_share=fit.market_correlation**2,
-        )
-
-    def _fit_row(self, where: dict[str, object], panel: PanelReady, fit: ComovementFit) -> Rows:
-        return make_rows(
-            "fits",
-            {
-                **where,
-                "clusters": len(fit.exemplars) if fit.converged else None,
-                "converged": fit.converged,
-                "iterations": fit.iterations,
-                "silhouette": fit.silhouette,
-                "coins": len(fit.coin_ids),
-                "coverage": float(panel.coverage.mean()),
-            },
-        )
-
-    def _drift(self, where: dict[str, object], fit: ComovementFit, matched: Matched | None) -> Iterator[Rows]:
+    def _drift(self, where: dict[str, object], fit: Fit, matched: Matched | None) -> Iterator[Rows]:
         """Compare with the fit before, over the coins that both hold; events when the series itself shifts."""
         state = self._state
         columns = {"ari": np.nan, "ami": np.nan, "vi": np.nan, "churn": np.nan}
@@ -147,9 +124,8 @@ class MembersLogic(StatefulBatchLogic[Fitted, Rows, bytes]):
             columns = {"ari": drift.ari, "ami": drift.ami, "vi": drift.vi, "churn": churn(a, b)}
         if matched is not None:
             state.coin_ids, state.shoal = fit.coin_ids, matched.shoal
-        yield make_rows(
-            "drift", {**where, **columns, "effective_rank": fit.effective_rank, "edge_density": fit.edge_density}
-        )
+        rank, density = (fit.effective_rank, fit.edge_density) if isinstance(fit, ComovementFit) else (np.nan, np.nan)
+        yield make_rows("drift", {**where, **columns, "effective_rank": rank, "edge_density": density})
         alarm = self._detector.update("ari", columns["ari"])
         if alarm is not None:
             yield drift_rows(where, "ari", alarm)
@@ -166,67 +142,25 @@ class MembersLogic(StatefulBatchLogic[Fitted, Rows, bytes]):
         yield make_rows("embedding", {**at, "coin_id": list(fit.coin_ids), **columns})
 
 
-def _none(n: int) -> Int64:
-    return np.full(n, NONE, dtype=np.int64)
-
-
-def _or_null(numbers: Int64) -> pa.Array:
-    return pa.array(numbers, mask=numbers == NONE)
-
-
-def _shoals(where: dict[str, object], matched: Matched) -> Rows:
-    infos = matched.shoals
-    return make_rows(
-        "shoals",
-        {
-            **where,
-            "shoal": [info.number for info in infos],
-            "name": [info.name for info in infos],
-            "size": [info.size for info in infos],
-            "born_as_of": [info.born_as_of_us for info in infos],
-            "died_as_of": [info.died_as_of_us for info in infos],
-            "parents": [list(info.parents) for info in infos],
-        },
-    )
-
-
-def _memberships(
-    where: dict[str, object], fit: ComovementFit, matched: Matched | None, update: Update, recent: Float64
-) -> Rows:
-    is_exemplar = np.zeros(len(fit.coin_ids), dtype=bool)
-    is_exemplar[fit.exemplars] = fit.converged
-    return make_rows(
-        "memberships",
-        {
-            **where,
-            "coin_id": list(fit.coin_ids),
-            "shoal": _or_null(_none(len(fit.coin_ids)) if matched is None else matched.shoal),
-            "home": _or_null(update.home),
-            "margin": update.margin,
-            "distance": fit.distance,
-            "is_exemplar": pa.array(is_exemplar),
-            "coverage": recent,
-        },
-    )
-
-
-def _edges(at: dict[str, object], fit: ComovementFit) -> Rows:
-    a, b, rho = fit.edges
-    names = np.array(fit.coin_ids, dtype=object)
-    return make_rows("edges", {**at, "coin_a": names[a], "coin_b": names[b], "partial_correlation": rho})
-
-
-def _coverage(at: dict[str, object], panel: PanelReady) -> Rows:
-    counts = panel.counts
-    return make_rows(
-        "coverage",
-        {
-            **at,
-            "coin_id": list(counts.coin_ids),
-            "expected": np.full(len(counts.coin_ids), counts.expected),
-            "received": counts.received,
-            "missing": counts.expected - counts.received,
-            "duplicate": counts.duplicate,
-            "late": counts.late,
-        },
+def _round(panel: PanelReady, fit: Fit, Z: Float64, matched: Matched | None, recent: Float64) -> Round:
+    """Put together what membership judges: by correlation, or by distance to prototypes where a view has them."""
+    near: Float64 | None = None
+    mode: Float64 | None = None
+    if isinstance(fit, ComovementFit):
+        mode = fit.market_correlation**2
+    elif matched is not None:
+        near = nearness(fit.distances)[:, np.argsort(matched.shoal[fit.exemplars], kind="stable")]
+    return Round(
+        as_of_us=panel.as_of_us,
+        bar=panel.bar,
+        coin_ids=fit.coin_ids,
+        shoal=no_shoal(len(fit.coin_ids)) if matched is None else matched.shoal,
+        Z=Z,
+        converged=matched is not None,
+        coverage=recent,
+        names={} if matched is None else matched.names,
+        alive=() if matched is None else matched.alive,
+        changes=() if matched is None else tuple(matched.changes),
+        mode_share=mode,
+        nearness=near,
     )

@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any
 
 import bytewax.operators as op
 from bytewax.dataflow import Dataflow, Stream
@@ -17,11 +17,13 @@ from bytewax.operators import KeyedStream
 from connectors.schema import Batch
 from flows.bars import BarsLogic
 from flows.behaviour import ClassifyLogic, PanesLogic, TrainLogic
+from flows.combine import CombineLogic
 from flows.composition import ComposeLogic
-from flows.config import Behaviour, Chain, Config, Window
-from flows.fits import FitLogic
-from flows.items import PanelReady, PartBars, Priced, ShardLabels, Timed
+from flows.config import Behaviour, Chain, Config, View, Window
+from flows.fits import FitLogic, WarmFitLogic
+from flows.items import PartBars, Priced, ShardLabels, Timed, ViewLabels
 from flows.ledger import LedgerLogic
+from flows.market_rows import coverage_rows
 from flows.members import MembersLogic
 from flows.notices import notices
 from flows.panel import PanelLogic
@@ -29,11 +31,8 @@ from flows.pool import Pool
 from flows.results import Rows
 from flows.sinks import CallSink, TableSink
 from flows.sources import Opener, Stopping, StreamSource
+from flows.views import comovement_config, fit_comovement, fit_prototypes, prototype_config
 from models.addresses import SHARDS
-from models.comovement import ComovementConfig, ComovementFit, fit
-
-VIEWS: Final = ("comovement",)
-"""The views that this version fits; others in a configuration are named at the start and passed over."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,30 +83,6 @@ def window_name(config: Behaviour) -> str:
     return f"{config.window_us / 1e6:g}s"
 
 
-def comovement_config(config: Config, window: Window) -> ComovementConfig:
-    """Return the settings of the view ``comovement`` in a window."""
-    view = window.comovement
-    return ComovementConfig(
-        covariance=view.covariance,
-        preference_quantile=view.preference_quantile,
-        damping=view.damping,
-        max_iterations=view.max_iterations,
-        edges_per_coin=view.edges_per_coin,
-        market_mode=window.market_mode,
-        returns=window.returns,
-        winsorise_quantile=window.winsorise_quantile,
-        duplicates_above_correlation=config.universe.duplicates_above_correlation,
-        exclude=config.universe.exclude,
-        size=config.universe.size,
-        seed=config.seed,
-    )
-
-
-def fit_panel(panel: PanelReady, config: ComovementConfig) -> ComovementFit:
-    """Fit one panel (in a process of the pool)."""
-    return fit(panel.input, config)
-
-
 def _market(flow: Dataflow, config: Config, inputs: Inputs, running: Running) -> list[Stream[Rows]]:
     ticks = op.input("ticks", flow, StreamSource(inputs.market, running.stopping))
     partitions = sorted(inputs.market)
@@ -132,21 +107,32 @@ def _window(
     panels = op.stateful_batch(
         f"panel_{name}", closed, lambda state: PanelLogic(window, rules.coverage_bars, partitions, state)
     )
-    rows: list[Stream[Rows]] = []
+    rows: list[Stream[Rows]] = [op.map(f"coverage_{name}", panels, lambda item: coverage_rows(name, item[1]))]
+    labels: list[Stream[tuple[str, ViewLabels]]] = []
     for view in window.views:
-        if view not in VIEWS:
-            continue
-        work = functools.partial(fit_panel, config=comovement_config(config, window))
-        fits = op.stateful_batch(
-            f"fit_{name}_{view}",
-            panels,
-            functools.partial(FitLogic, running.pool, work, running.pending_fits, running.live),
-        )
+        fits = op.stateful_batch(f"fit_{name}_{view}", panels, _fitting(config, window, view, running))
         members = op.stateful_batch(
             f"members_{name}_{view}", fits, functools.partial(MembersLogic, window, view, config)
         )
-        rows.append(op.map(f"rows_{name}_{view}", members, _value))
+        rows.append(op.filter_map(f"rows_{name}_{view}", members, _only_rows))
+        labels.append(op.filter_map(f"labels_{name}_{view}", members, _only_labels))
+    if len(labels) > 1:
+        combined = op.stateful_batch(
+            f"combine_{name}",
+            op.merge(f"views_{name}", *labels),
+            functools.partial(CombineLogic, name, window.views),
+        )
+        rows.append(op.map(f"combined_{name}", combined, _value))
     return rows
+
+
+def _fitting(config: Config, window: Window, view: View, running: Running) -> Callable[[bytes | None], FitLogic]:
+    """Return what builds the fitting step of a view."""
+    if view == "comovement":
+        cold = functools.partial(fit_comovement, config=comovement_config(config, window))
+        return functools.partial(FitLogic, running.pool, cold, running.pending_fits, running.live)
+    warm = functools.partial(fit_prototypes, config=prototype_config(view, config, window))
+    return functools.partial(WarmFitLogic, running.pool, warm, running.pending_fits, running.live)
 
 
 def _chains(flow: Dataflow, config: Config, inputs: Inputs, running: Running) -> list[Stream[Rows]]:
@@ -212,8 +198,12 @@ def _value(item: tuple[str, Any]) -> Any:
     return item[1]
 
 
-def _only_rows(item: tuple[str, ShardLabels | Rows]) -> Rows | None:
+def _only_rows(item: tuple[str, Any]) -> Rows | None:
     return item[1] if isinstance(item[1], Rows) else None
+
+
+def _only_labels(item: tuple[str, Any]) -> tuple[str, ViewLabels] | None:
+    return item if isinstance(item[1], ViewLabels) else None
 
 
 def _labels(chain: str) -> Callable[[tuple[str, ShardLabels | Rows]], tuple[str, ShardLabels] | None]:

@@ -138,3 +138,70 @@ class InOrder(Generic[Job, Result]):
         entry = self._queue.popleft()
         result, seconds = entry.future.result()
         return entry.job, result, seconds
+
+
+class Chained(Generic[Job, Result]):
+    """Jobs of one key that go on from each other: one at a time, each with the state that the one before left.
+
+    The same calls as :class:`InOrder`. ``state_of`` takes the state out of a result; the state of the last result and
+    the jobs that have none yet are what a resume goes on from.
+    """
+
+    def __init__(
+        self,
+        pool: Pool,
+        work: Callable[[tuple[Job, bytes | None]], Result],
+        most: int,
+        state_of: Callable[[Result], bytes | None],
+        state: bytes | None = None,
+        pending: Iterable[Job] = (),
+    ) -> None:
+        self._pool, self._work, self._most, self._state_of = pool, work, most, state_of
+        self.state = state
+        self._queue: deque[Job] = deque(pending)
+        self._running: Future[tuple[Result, float]] | None = None
+        self._begin()
+
+    @property
+    def pending(self) -> list[Job]:
+        """The jobs that have no result yet, oldest first."""
+        return list(self._queue)
+
+    def put(self, job: Job) -> list[tuple[Job, Result, float]]:
+        """Queue a job; return the results for which it had to wait."""
+        done = []
+        while len(self._queue) >= self._most:
+            done.append(self._take())
+        self._queue.append(job)
+        self._begin()
+        return done
+
+    def ready(self) -> list[tuple[Job, Result, float]]:
+        """Return the results that are there."""
+        done = []
+        while self._running is not None and self._running.done():
+            done.append(self._take())
+        return done
+
+    def drain(self) -> list[tuple[Job, Result, float]]:
+        """Wait for all."""
+        done = []
+        while self._queue:
+            done.append(self._take())
+        return done
+
+    def _begin(self) -> None:
+        if self._running is None and self._queue:
+            self._running = self._pool.submit(self._work, (self._queue[0], self.state))
+
+    def _take(self) -> tuple[Job, Result, float]:
+        self._begin()
+        running = self._running
+        if running is None:
+            raise RuntimeError("no job to wait for")
+        result, seconds = running.result()
+        self._running = None
+        job = self._queue.popleft()
+        self.state = self._state_of(result)
+        self._begin()
+        return job, result, seconds

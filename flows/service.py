@@ -28,7 +28,7 @@ from flows.config import Config, Exchange, Feeds, Node, digest, load
 from flows.engine import Ended, execute, handling
 from flows.feeds import Feed, feeds_of, inputs_of
 from flows.items import Gauge
-from flows.monitor import VIEWS, Running, build, window_name
+from flows.monitor import Running, build, window_name
 from flows.pool import Pool
 from flows.results import QUARANTINED, TIMINGS, FolderLock, Rows
 from flows.sinks import TableSink, publish_frames
@@ -107,7 +107,7 @@ def _run_flow(config: Config, options: RunOptions, board: Board, stack: ExitStac
 def _expect(board: Board, config: Config, feeds: list[Feed], settings: str) -> None:
     """Tell the board what runs and what has to come before the service counts as ready."""
     has = {feed.branch for feed in feeds}
-    windows = [(window.name, [view for view in window.views if view in VIEWS]) for window in config.windows]
+    windows = [(window.name, window.views) for window in config.windows]
     chains = [(chain, window_name(config.behaviour)) for chain in config.behaviour.chains]
     board.build(version("shoal"), version("bytewax"), settings[:12])
     board.expect(

@@ -154,3 +154,26 @@ def _correlations(Z: Float64, coin: int, others: Int64) -> Float64:
     rest = rest - rest.mean(axis=0)
     scale = np.sqrt((own @ own) * np.einsum("tm,tm->m", rest, rest))
     return np.where(scale > 0.0, (own @ rest) / np.where(scale > 0.0, scale, 1.0), 0.0)
+
+
+def nearness(distances: Float64) -> Float64:
+    """Return how near coins are to prototypes: minus the distance, in units of a typical distance to another one.
+
+    The margin of a home over the best other is then the distance to the nearest other prototype less that to the own
+    one; the unit, the median over coins of the distance to their second nearest prototype, makes thresholds mean the
+    same in every view and at every time.
+
+    Parameters
+    ----------
+    distances
+        float64[n, k] to each prototype, in the view's measure.
+
+    Returns
+    -------
+    float64[n, k]
+        NaN where there is only one prototype.
+    """
+    if distances.shape[1] < 2 or not len(distances):
+        return np.full(distances.shape, np.nan)
+    unit = float(np.median(np.partition(distances, 1, axis=1)[:, 1]))
+    return -distances / unit if unit > 0.0 else np.zeros(distances.shape)

@@ -212,7 +212,9 @@ class Membership:
     def _weigh(self, fit: Round, coins: np.ndarray[Any, Any], trusted: Any, first: Any) -> _Evidence:
         """Compute this round's margins and smooth them into the coins' evidence."""
         numbers = np.unique(np.asarray(fit.alive, dtype=np.int64))
-        similarity = member_similarities(fit.Z, standing_members(coins["home"], fit.shoal, numbers))
+        similarity = fit.nearness
+        if similarity is None:
+            similarity = member_similarities(fit.Z, standing_members(coins["home"], fit.shoal, numbers))
         changed = coins["adrift"] & trusted & (coins["candidate"] != fit.shoal)
         coins["candidate"][changed] = fit.shoal[changed]
         coins["margin"][changed] = 0.0
@@ -226,7 +228,8 @@ class Membership:
         quiet = trusted & (coins["home"] >= 0) & (coins["margin"] >= self._config.return_margin)
         coins["quiet_margin"][quiet] = coins["margin"][quiet]
         coins["quiet_as_of_us"][quiet] = fit.as_of_us
-        return _Evidence(numbers, similarity, column, best, chance_similarity(fit.Z.shape[0], numbers.size))
+        chance = chance_similarity(fit.Z.shape[0], numbers.size) if fit.nearness is None else -math.inf
+        return _Evidence(numbers, similarity, column, best, chance)
 
     def _leave(self, fit: Round, coins: np.ndarray[Any, Any], evidence: _Evidence, may: Any) -> list[Event]:
         """Decide which coins leave, and for where."""

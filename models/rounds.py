@@ -36,6 +36,9 @@ class Round:
     """Cluster events of this fit, as identity found them."""
     mode_share: Float64 | None = None
     """Share of each coin's variance that the market's common mode explains, float64[n], where known."""
+    nearness: Float64 | None = None
+    """Of a view with prototypes: how near each coin is to those of ``alive``, float64[n, k], columns ascending by
+    number (:func:`models.evidence.nearness`). None: the correlation with each shoal's members."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,6 +25,9 @@ bar_interval = "1d"
 length_bars = 45
 refit_every_bars = 7
 market_mode = "keep"
+views = ["comovement", "moments", "distribution", "shape"]
+moments = { clusters = 3, starts = 5 }
+distribution = { clusters = 3, starts = 5 }
 
 [behaviour]
 window_days = 2

@@ -32,6 +32,27 @@ def test_every_table_of_both_branches(reference: Path) -> None:
     assert read(reference, "composition").num_rows == 4 * 10
 
 
+def test_all_views_and_what_they_have_in_common(reference: Path) -> None:
+    fits = read(reference, "fits").to_pylist()
+    views = {row["view"] for row in fits if row["window"] == "weekly"}
+    assert views == {"comovement", "moments", "distribution", "shape"}
+    assert all(row["converged"] for row in fits)
+    agreement = read(reference, "agreement")
+    weekly = {row["as_of"] for row in fits if row["window"] == "weekly"}
+    assert agreement.num_rows == 6 * len(weekly), "every pair of views at every fit"
+    assert all(-1 <= value <= 1 for value in agreement["ari"].to_pylist())
+    members = {
+        (row["as_of"], row["view"], row["coin_id"]): row["shoal"] for row in read(reference, "memberships").to_pylist()
+        if row["window"] == "weekly"
+    }  # fmt: skip
+    for row in read(reference, "intersections").to_pylist():
+        shoals = [members[row["as_of"], view, row["coin_id"]] for view in ("moments", "distribution", "shape")]
+        assert row["cell"] == "-".join(map(str, shoals))
+        assert row["rank"] >= 1
+    statistics = set(read(reference, "prototypes")["statistic"].to_pylist())
+    assert statistics >= {"mean", "deviation", "quantile", "medoid_return"}
+
+
 def test_quarantined_prices_are_counted(reference: Path) -> None:
     found = json.loads((reference / "manifest.json").read_text())["quarantined"]
     assert sum(entry["count"] for entry in found) == 2
