@@ -195,7 +195,8 @@ def test_departures_are_the_planted_moves(first_run: Service) -> None:
         symbol = row["coin_id"].replace("-", "")
         # the window holds two minutes: what moved before the last three cannot be what was seen
         found += any(name == symbol and 0 < at_us - moved_us < 180e6 for name, moved_us in moves)
-    assert found / left.num_rows >= 0.5, "most departures are planted moves"
+    assert found >= 1
+    assert left.num_rows - found <= 1, "departures are planted moves, but for one false alarm at most"
     shown = [event for event in first_run.seen["events"]["events"] if event["kind"] == "left"]
     assert len(shown) >= 1
 
