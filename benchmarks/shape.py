@@ -34,7 +34,7 @@ VIEW = ShapeConfig(exclude=())
 
 
 def returns(coins: int, bars: int = BARS, seed: int = 0) -> Float64:
-    """A common mode, groups of which some move up to two days late, heavy tails, deviations as in the market of 2021."""
+    """A common mode, groups that move up to two days late, heavy tails, deviations as the market of 2021 has them."""
     rng = np.random.default_rng([coins, seed])
     group, late = rng.integers(6, size=coins), rng.integers(3, size=coins)
     modes = rng.standard_t(4, size=(6, bars + 2)) + 1.5 * rng.standard_t(4, size=bars + 2)

@@ -27,7 +27,7 @@ from models.dtw import Precision, dtw_between, dtw_matrix
 from models.medoids import calinski_harabasz, medoid, medoid_indices, silhouettes
 from models.prepare import FitInput, Prepared, prepare
 from models.returns import ReturnKind, remove_market
-from models.tadpole import LowerBound, Order, Peaks, assign, density_peaks, knee, tadpole
+from models.tadpole import LowerBound, Order, Peaks, assign, assign_nearest, density_peaks, knee, tadpole
 from models.threads import one_thread
 from models.view import Prototype, ViewFit, curve, scalar, without_clusters
 
@@ -53,11 +53,13 @@ class ShapeConfig:
     one cluster and a few outliers). ``window`` is the half width of the warping band in bars.
 
     ``series`` are ``returns``, ``standardised`` ones, or the ``residual`` of those after the market's first factor.
-    ``order`` and ``lower_bound`` are those of :func:`models.tadpole.tadpole`; the bound matters under the order of
-    dtwclust alone. ``keep_distances`` says where the distances of the last window wait, of which those between two
-    unchanged series are used again: in ``memory``, in the ``snapshot`` as well (4 n^2 bytes), or nowhere (``no``). A
-    bar later all series have changed; it pays where a refit follows a correction of a few coins. The fit draws
-    nothing at random; ``seed`` is carried so that a result states everything it may depend on.
+    ``assignment`` sends a coin after its nearest ``denser`` neighbour, as the papers do, or to the ``nearest`` medoid
+    [ours], which moves fewer coins from fit to fit. ``order`` and ``lower_bound`` are those of
+    :func:`models.tadpole.tadpole`; the bound matters under the order of dtwclust alone. ``keep_distances`` says where
+    the distances of the last window wait, of which those between two unchanged series are used again: in ``memory``,
+    in the ``snapshot`` as well (4 n^2 bytes), or nowhere (``no``). A bar later all series have changed; it pays where
+    a refit follows a correction of a few coins. The fit draws nothing at random; ``seed`` is carried so that a result
+    states everything it may depend on.
     """
 
     clusters: int = 3
@@ -68,6 +70,7 @@ class ShapeConfig:
     most_clusters: int = 10
     choose_every_fits: int = 24
     series: Literal["returns", "standardised", "residual"] = "returns"
+    assignment: Literal["denser", "nearest"] = "denser"
     order: Order = "rho"
     lower_bound: LowerBound = "keogh"
     as_published: bool = False
@@ -106,6 +109,7 @@ class ShapeConfig:
 _CHOICES: Final = {
     "choose_by": ("calinski_harabasz", "knee"),
     "series": ("returns", "standardised", "residual"),
+    "assignment": ("denser", "nearest"),
     "order": ("rho", "dtwclust"),
     "lower_bound": ("keogh", "improved"),
     "precision": ("float64", "float32"),
@@ -165,7 +169,7 @@ class ShapeView:
             except ValueError:  # no two coins are within a fixed cutoff distance: the method has no answer
                 return without_clusters(ids, excluded, diagnostics=figures)
             k = self._number_of_clusters(X, D, peaks)
-            labels, exemplars = assign(peaks, k)
+            labels, exemplars = _cut(D, peaks, k, config)
             figures |= {"clusters": float(k), "computed_share": peaks.computed_share}
             return _described(ids, excluded, X, D, labels, exemplars, figures)
 
@@ -258,6 +262,12 @@ def _peaks(X: Float64, D: Floats, dc: float, config: ShapeConfig) -> Peaks:
     return density_peaks(D, dc)
 
 
+def _cut(D: Floats, peaks: Peaks, k: int, config: ShapeConfig) -> tuple[Int32, Int64]:
+    if config.assignment == "nearest" and not config.as_published:
+        return assign_nearest(D, peaks, k)
+    return assign(peaks, k)
+
+
 def _choice(X: Float64, D: Floats, peaks: Peaks, config: ShapeConfig) -> int:
     """Return the number of clusters with the largest index, the smallest of equal ones."""
     if config.choose_by == "knee" and not config.as_published:
@@ -275,7 +285,7 @@ def _choice(X: Float64, D: Floats, peaks: Peaks, config: ShapeConfig) -> int:
 
     best, chosen = -np.inf, 1
     for k in range(2, min(config.most_clusters, len(D) - 1) + 1):
-        value = index(*assign(peaks, k))
+        value = index(*_cut(D, peaks, k, config))
         if value > best:
             best, chosen = value, k
     return chosen

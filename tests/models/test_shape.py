@@ -137,10 +137,27 @@ def test_a_fixed_cutoff_that_nobody_meets_is_no_fit() -> None:
     assert found.diagnostics["dc"] == 1e-9
 
 
+def test_coins_may_go_to_the_nearest_medoid() -> None:
+    window = market(34, n=60, gaps=0.02)
+    denser = PLAIN.build().fit(window)
+    nearest = replace(PLAIN, assignment="nearest").build().fit(window)
+    np.testing.assert_array_equal(denser.exemplars, nearest.exemplars)
+    np.testing.assert_array_equal(nearest.labels, nearest.distances.argmin(axis=1))
+    assert (nearest.labels != denser.labels).any()
+    check_invariants(nearest, window)
+    twins = replace(window, closes=np.repeat(window.closes[:, :20], 3, axis=1))
+    found = replace(PLAIN, assignment="nearest", clusters=5).build().fit(twins)
+    check_invariants(found, twins)
+
+
 def test_as_published_are_the_settings_of_the_paper() -> None:
     window = market(27, n=30)
     window = replace(window, closes=window.closes**4)
-    published = ShapeConfig(as_published=True, duplicates_above_correlation=1.0, exclude=()).build().fit(window)
+    published = (
+        ShapeConfig(as_published=True, assignment="nearest", duplicates_above_correlation=1.0, exclude=())
+        .build()
+        .fit(window)
+    )
     assert published.diagnostics["dc"] == 2.0
     by_hand = replace(PLAIN, dc=2.0, order="dtwclust").build().fit(window)
     equal(published, by_hand)
@@ -260,6 +277,7 @@ def test_threads_and_precision() -> None:
         ({"dc_quantile": 0.0}, "dc_quantile"),
         ({"choose_by": "gap"}, "choose_by is one of calinski_harabasz, knee, not 'gap'"),
         ({"series": "prices"}, "series"),
+        ({"assignment": "furthest"}, "assignment"),
         ({"order": "delta"}, "order"),
         ({"lower_bound": "yi"}, "lower_bound"),
         ({"precision": "float16"}, "precision"),
