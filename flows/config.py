@@ -73,23 +73,38 @@ class Comovement(_Section, frozen=True):
 
 
 class Moments(_Section, frozen=True):
-    """K-means on mean and deviation."""
+    """K-means on mean and deviation; ``clusters`` 0 chooses by the vote of the validity indices."""
 
     clusters: Natural = 3
     starts: Positive = 50
+    most_clusters: Annotated[int, Meta(ge=2, le=100)] = 8
+    hopkins_gate: Ratio = 0.5
+    audit_every_fits: Positive = 24
+    as_published: bool = False
 
 
 class Distribution(_Section, frozen=True):
-    """Clustering of return distributions."""
+    """Clustering of return distributions; ``clusters`` 0 chooses by the explained share."""
 
     clusters: Natural = 5
     starts: Positive = 20
+    segments: Positive = 1
+    most_clusters: Annotated[int, Meta(ge=2, le=100)] = 10
+    audit_every_fits: Positive = 24
+    as_published: bool = False
 
 
 class Shape(_Section, frozen=True):
-    """TADPole on return series."""
+    """TADPole on return series; ``clusters`` 0 chooses by ``choose_by``, ``dc`` 0 is the quantile ``dc_quantile``."""
 
     clusters: Natural = 3
+    window: Natural = 3
+    dc: Annotated[float, Meta(ge=0.0)] = 0.0
+    dc_quantile: Annotated[float, Meta(gt=0.0, le=1.0)] = 0.015
+    order: Literal["rho", "dtwclust"] = "rho"
+    choose_by: Literal["calinski_harabasz", "knee"] = "calinski_harabasz"
+    most_clusters: Annotated[int, Meta(ge=2, le=100)] = 10
+    as_published: bool = False
 
 
 class Window(_Section, frozen=True):

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final, TypeAlias
+from typing import Any, Final, TypeAlias
+
+import msgspec
 
 from flows.config import Config, View, Window
 from flows.items import Float64, PanelReady
@@ -60,42 +62,22 @@ def comovement_config(config: Config, window: Window) -> ComovementConfig:
 
 def prototype_config(view: View, config: Config, window: Window) -> PrototypeConfig:
     """Return the settings of a prototype view in a window."""
-    returns, quantile = window.returns, window.winsorise_quantile
-    universe = config.universe
-    above, exclude, size, seed = universe.duplicates_above_correlation, universe.exclude, universe.size, config.seed
+    section = {"moments": window.moments, "distribution": window.distribution, "shape": window.shape}[view]
+    settings: dict[str, Any] = {
+        **msgspec.structs.asdict(section),
+        "returns": window.returns,
+        "winsorise_quantile": window.winsorise_quantile,
+        "duplicates_above_correlation": config.universe.duplicates_above_correlation,
+        "exclude": config.universe.exclude,
+        "size": config.universe.size,
+        "seed": config.seed,
+    }
     if view == "moments":
-        return MomentsConfig(
-            clusters=window.moments.clusters,
-            starts=window.moments.starts,
-            returns=returns,
-            winsorise_quantile=quantile,
-            duplicates_above_correlation=above,
-            exclude=exclude,
-            size=size,
-            seed=seed,
-        )
+        return MomentsConfig(**settings)
     if view == "distribution":
-        return DistributionConfig(
-            clusters=window.distribution.clusters,
-            starts=window.distribution.starts,
-            returns=returns,
-            winsorise_quantile=quantile,
-            duplicates_above_correlation=above,
-            exclude=exclude,
-            size=size,
-            seed=seed,
-        )
-    return ShapeConfig(
-        clusters=window.shape.clusters,
-        returns=returns,
-        winsorise_quantile=quantile,
-        duplicates_above_correlation=above,
-        exclude=exclude,
-        size=size,
-        seed=seed,
-        precision="float32",
-        keep_distances="no",  # between two refits all series have changed
-    )
+        return DistributionConfig(**settings)
+    # between two refits all series have changed: there are no distances to keep
+    return ShapeConfig(**settings, precision="float32", keep_distances="no")
 
 
 def fit_comovement(panel: PanelReady, config: ComovementConfig) -> FitResult:
