@@ -20,7 +20,7 @@ from models.hopkins import hopkins
 from models.kmeans import KMeansResult, kmeans
 from models.nbclust import nbclust
 from models.partitions import adjusted_rand
-from models.prepare import FitInput, prepare
+from models.prepare import FitInput, Prepared, prepare
 from models.returns import ReturnKind
 from models.threads import one_thread
 from models.validity import Distances, indices, majority, silhouettes, votes
@@ -58,8 +58,8 @@ class MomentsConfig:
     hopkins_gate: float = 0.5
     """Where the number is chosen and the Hopkins statistic is above this, all coins are one cluster; 1: no gate."""
     as_published: bool = False
-    """As Lorenzo & Arroyo: returns not clipped, the number by NbClust's vote (26 indices, partitions from one start),
-    ten iterations at most, every fit cold."""
+    """As Lorenzo & Arroyo: any positive price taken, returns not clipped, the number by NbClust's vote (26 indices,
+    partitions from one start), ten iterations at most, every fit cold."""
     returns: ReturnKind = "log"
     winsorise_quantile: float = 0.001
     duplicates_above_correlation: float = 0.995
@@ -108,10 +108,7 @@ class Moments:
         ValueError
             If the window is malformed or a setting cannot be used; the text says how to mend it.
         """
-        config = self._config
-        if config.as_published:
-            config = replace(config, winsorise_quantile=0.0)
-        prepared = prepare(window, config, keep_flat=True)
+        prepared = prepared_returns(window, self._config)
         number, self._fits = self._fits, self._fits + 1
         if not prepared.coin_ids:
             return without_clusters((), prepared.excluded)
@@ -168,6 +165,19 @@ class Moments:
         partitions = [result.labels for result in results]
         diagnostics["ensemble_dissimilarity"] = float(dissimilarities(partitions).max())
         return results[medoid(partitions)]
+
+
+def prepared_returns(window: FitInput, config: MomentsConfig) -> Prepared:
+    """Return the coins that take part and their returns, which are not touched if ``as_published``.
+
+    Raises
+    ------
+    ValueError
+        If the window is malformed or a setting cannot be used.
+    """
+    if config.as_published:
+        return prepare(window, replace(config, winsorise_quantile=0.0), keep_flat=True, least_price=0.0)
+    return prepare(window, config, keep_flat=True)
 
 
 def moments(R: Float64) -> Float64:

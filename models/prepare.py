@@ -11,7 +11,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from models.returns import ReturnKind, bar_returns, by_size, drop_duplicates, standardise, winsorise
+from models.returns import LEAST_PRICE, ReturnKind, bar_returns, by_size, drop_duplicates, standardise, winsorise
 from models.universe import exclude
 
 Float64 = npt.NDArray[np.float64]
@@ -64,7 +64,9 @@ class Prepared:
     """Coins of the window that do not take part, and why, sorted by id."""
 
 
-def prepare(given: FitInput, settings: UniverseSettings, *, keep_flat: bool = False) -> Prepared:
+def prepare(
+    given: FitInput, settings: UniverseSettings, *, keep_flat: bool = False, least_price: float = LEAST_PRICE
+) -> Prepared:
     """Screen, clip and standardise one window.
 
     Parameters
@@ -76,6 +78,8 @@ def prepare(given: FitInput, settings: UniverseSettings, *, keep_flat: bool = Fa
     keep_flat
         Whether coins whose returns do not vary take part. They have no correlation, but they have a mean, a
         distribution and a shape.
+    least_price
+        What is below is no price; 0 takes any positive number for one (Lorenzo & Arroyo remove NaN and Inf alone).
 
     Raises
     ------
@@ -98,7 +102,8 @@ def prepare(given: FitInput, settings: UniverseSettings, *, keep_flat: bool = Fa
 
     kept = leave_out(~exclude(ids.tolist(), settings.exclude), "on a list of exclusions")
     ids, cap = ids[kept], cap[kept]
-    R = winsorise(bar_returns(given.closes[:, order[kept]], settings.returns), settings.winsorise_quantile)
+    R = bar_returns(given.closes[:, order[kept]], settings.returns, least_price)
+    R = winsorise(R, settings.winsorise_quantile)
     Z, usable = standardise(R)
     if keep_flat:
         kept = leave_out(np.isfinite(R).sum(axis=0) >= 2, "fewer than two returns")

@@ -25,13 +25,13 @@ _FLAT: Final = 1e-12
 _BLOCK: Final = 512
 
 
-def screen_prices(prices: Float64) -> Bool:
+def screen_prices(prices: Float64, least: float = LEAST_PRICE) -> Bool:
     """Return which values are prices: finite, positive and not absurdly small (any shape)."""
     with np.errstate(invalid="ignore"):
-        return np.isfinite(prices) & (prices >= LEAST_PRICE)
+        return np.isfinite(prices) & (prices >= least) & (prices > 0.0)
 
 
-def bar_returns(closes: Float64, kind: ReturnKind = "log") -> Float64:
+def bar_returns(closes: Float64, kind: ReturnKind = "log", least: float = LEAST_PRICE) -> Float64:
     """Return bar-to-bar returns, NaN wherever one of the two neighbouring closes is missing.
 
     Parameters
@@ -41,6 +41,8 @@ def bar_returns(closes: Float64, kind: ReturnKind = "log") -> Float64:
     kind
         ``log`` ln(P_t / P_{t-1}), ``simple`` P_t / P_{t-1} - 1, ``open_close`` the tutorial's (open - close) / open,
         which is minus the simple return when a bar opens at the close before it.
+    least
+        The least price; 0 takes any positive number for one.
 
     Returns
     -------
@@ -49,7 +51,7 @@ def bar_returns(closes: Float64, kind: ReturnKind = "log") -> Float64:
     """
     if closes.ndim != 2 or closes.shape[0] < 1:
         raise ValueError(f"closes must be a matrix of time x coins with at least one row, not {list(closes.shape)}")
-    prices = np.where(screen_prices(closes), closes, np.nan)
+    prices = np.where(screen_prices(closes, least), closes, np.nan)
     with np.errstate(over="ignore", under="ignore"):
         ratio = prices[1:] / prices[:-1]
     ratio[np.isinf(ratio) | (ratio == 0.0)] = np.nan

@@ -16,6 +16,7 @@ import pytest
 
 from models.partitions import adjusted_rand
 from models.prepare import FitInput
+from models.returns import LEAST_PRICE
 from models.view import ViewFit
 
 ConfigFactory = Callable[[], Any]
@@ -29,6 +30,8 @@ class Clusterer:
     """Makes the settings; those that are named in ``models.prepare`` can be replaced."""
     days_may_be_permuted: bool = False
     """Whether the order of returns means nothing to the method."""
+    least_price: float = LEAST_PRICE
+    """What is below is no price to the view."""
 
 
 def market(seed: int, n: int = 40, bars: int = 60, groups: int = 4, gaps: float = 0.0) -> FitInput:
@@ -224,7 +227,9 @@ def check_prices_that_are_none(view: Clusterer) -> None:
     rng = np.random.default_rng(12)
     hit = rng.random(window.closes.shape) < 0.03
     missing = np.where(hit, np.nan, window.closes)
-    junk = np.where(hit, rng.choice([np.inf, -np.inf, np.nan, 0.0, -3.0, 1e-40, -0.0], hit.shape), window.closes)
+    junk = np.where(
+        hit, rng.choice([np.inf, -np.inf, np.nan, 0.0, -3.0, view.least_price / 2, -0.0], hit.shape), window.closes
+    )
     found = view.config().build().fit(replace(window, closes=missing))
     equal(found, view.config().build().fit(replace(window, closes=junk)))
     huge = np.where(hit, 1e300, window.closes)
@@ -313,7 +318,9 @@ CHECKS: tuple[Callable[[Clusterer], None], ...] = (
 )
 
 
-def check_clusterer(config: ConfigFactory, *, days_may_be_permuted: bool = False) -> None:
+def check_clusterer(
+    config: ConfigFactory, *, days_may_be_permuted: bool = False, least_price: float = LEAST_PRICE
+) -> None:
     """Run the whole suite on the view that ``config()`` describes."""
     for check in CHECKS:
-        check(Clusterer(config, days_may_be_permuted))
+        check(Clusterer(config, days_may_be_permuted, least_price))

@@ -17,7 +17,7 @@ VIEWS = {
     "comovement, market kept": Clusterer(lambda: ComovementConfig(market_mode="keep"), days_may_be_permuted=True),
     "moments": Clusterer(lambda: MomentsConfig(audit_every_fits=4), days_may_be_permuted=True),
     "moments, number chosen": Clusterer(lambda: MomentsConfig(clusters=0, audit_every_fits=3, runs=3)),
-    "moments, as published": Clusterer(lambda: MomentsConfig(clusters=0, as_published=True, runs=3)),
+    "moments, as published": Clusterer(lambda: MomentsConfig(clusters=0, as_published=True, runs=3), least_price=0.0),
     "distribution": Clusterer(lambda: DistributionConfig(audit_every_fits=4), days_may_be_permuted=True),
     "distribution, number chosen": Clusterer(lambda: DistributionConfig(clusters=0, audit_every_fits=3)),
     "distribution, segments": Clusterer(lambda: DistributionConfig(segments=4)),
@@ -25,7 +25,8 @@ VIEWS = {
     "shape": Clusterer(ShapeConfig),
     "shape, number chosen": Clusterer(lambda: ShapeConfig(clusters=0, choose_every_fits=3)),
     "shape, distances kept": Clusterer(lambda: ShapeConfig(series="residual", keep_distances="snapshot")),
-    "shape, as published": Clusterer(lambda: ShapeConfig(clusters=0, as_published=True)),
+    "shape, nearest medoid": Clusterer(lambda: ShapeConfig(assignment="nearest", precision="float32")),
+    "shape, as published": Clusterer(lambda: ShapeConfig(clusters=0, as_published=True), least_price=0.0),
 }
 
 
