@@ -7,8 +7,8 @@ of k, the silhouettes and the prototypes; the pruning that gives the method its 
 Series are returns as they are, so that a coin's volatility is part of its shape, or standardised ones. A masked cell
 holds the coin's own mean return: 0 once standardised, as in every other view.
 
-``as_published`` repeats R's dtwclust with the paper's settings: unclipped returns, cutoff distance 2, clusters in
-dtwclust's order, k by dtwclust's Calinski-Harabasz index (:mod:`models.dtwclust`).
+``as_published`` repeats R's dtwclust with the paper's settings: any positive price, unclipped returns, cutoff
+distance 2, clusters in dtwclust's order, k by dtwclust's Calinski-Harabasz index (:mod:`models.dtwclust`).
 """
 
 from __future__ import annotations
@@ -157,8 +157,7 @@ class ShapeView:
         """
         config = self.config
         with one_thread():
-            settings = replace(config, winsorise_quantile=0.0) if config.as_published else config
-            ids, X, excluded = _series(prepare(window, settings, keep_flat=config.series == "returns"), config)
+            ids, X, excluded = _series(prepared_returns(window, config), config)
             if not ids:
                 return without_clusters(ids, excluded)
             D, reused = self._distances(X)
@@ -221,6 +220,20 @@ class ShapeView:
         else:
             self._fits_since_choice += 1
         return min(self._clusters, len(D))
+
+
+def prepared_returns(window: FitInput, config: ShapeConfig) -> Prepared:
+    """Return the coins that take part and their returns, which are not touched if ``as_published``.
+
+    Raises
+    ------
+    ValueError
+        If the window is malformed or a setting cannot be used.
+    """
+    keep_flat = config.series == "returns"
+    if config.as_published:
+        return prepare(window, replace(config, winsorise_quantile=0.0), keep_flat=keep_flat, least_price=0.0)
+    return prepare(window, config, keep_flat=keep_flat)
 
 
 def _series(universe: Prepared, config: ShapeConfig) -> tuple[tuple[str, ...], Float64, dict[str, str]]:
