@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import math
 import os
 import shutil
 import struct
@@ -17,7 +18,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Final
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from connectors.errors import StateError
@@ -90,9 +93,20 @@ def event_rows(
             "shoal_from": shoal_from,
             "shoal_to": shoal_to,
             "margin": margin,
-            "evidence": json.dumps(evidence, sort_keys=True),
+            "evidence": json.dumps(_finite(evidence), sort_keys=True, allow_nan=False),
         },
     )
+
+
+def _finite(value: Any) -> Any:
+    """Replace numbers that JSON does not know (NaN, infinities) by null."""
+    if isinstance(value, Mapping):
+        return {name: _finite(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
 
 
 def drift_rows(where: dict[str, object], series: str, alarm: Alarm) -> Rows:
@@ -113,7 +127,7 @@ def _is_column(value: object) -> bool:
 def _column(value: Any, kind: pa.DataType) -> pa.Array:
     if pa.types.is_timestamp(kind) and getattr(value, "dtype", None) is not None:
         return pa.array(value, type=pa.int64()).cast(kind)
-    if pa.types.is_floating(kind) and getattr(value, "dtype", None) is not None:
+    if pa.types.is_floating(kind):
         return pa.array(value, type=kind, from_pandas=True)  # NaN means that there is no value: null
     return pa.array(value, type=kind)
 
@@ -169,10 +183,17 @@ def read_frames(path: Path, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
             yield pa.ipc.read_record_batch(pa.py_buffer(body), schema)
 
 
-def write_parquet(frames: Path, target: Path, table: Table) -> int:
-    """Write the rows of a frame file, sorted, as Parquet (also with no rows); return their number."""
+def write_parquet(frames: Path, target: Path, table: Table, *, merge: bool = False) -> int:
+    """Write the rows of a frame file, sorted, as Parquet (also with no rows); return their number.
+
+    With ``merge`` what ``target`` holds already stays in it: of rows with one key one is kept.
+    """
     rows = pa.Table.from_batches(list(read_frames(frames, table.schema)), schema=table.schema)
+    if merge and target.exists():
+        rows = pa.concat_tables([rows, pq.read_table(target, schema=table.schema)])
     rows = rows.combine_chunks().sort_by([(column, "ascending") for column in table.key])
+    if merge:
+        rows = rows.filter(_first_of_key(rows, table.key))
     target.parent.mkdir(parents=True, exist_ok=True)
     partial = target.with_name(f".{target.name}.partial")
     pq.write_table(rows, partial, row_group_size=ROW_GROUP, compression="zstd", write_statistics=True)
@@ -182,12 +203,30 @@ def write_parquet(frames: Path, target: Path, table: Table) -> int:
     return int(rows.num_rows)
 
 
+def _first_of_key(rows: pa.Table, key: tuple[str, ...]) -> pa.Array:
+    """Say of each row of a sorted table whether its key differs from that of the row before."""
+    n = rows.num_rows
+    same = np.ones(max(n - 1, 0), dtype=np.bool_)
+    for name in key:
+        column = rows.column(name)
+        before, after = column.slice(0, max(n - 1, 0)), column.slice(1)
+        equal = pc.fill_null(pc.equal(before, after), False)
+        both_null = pc.and_(pc.is_null(before), pc.is_null(after))
+        same &= pc.or_(equal, both_null).to_numpy(zero_copy_only=False)
+    return pa.array(np.concatenate([np.ones(min(n, 1), dtype=np.bool_), ~same]))
+
+
 class FolderLock:
     """A folder that one process at a time may write: ``flock``, so that it ends with its holder."""
 
     def __init__(self, folder: Path) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
-        self._file = (folder / "lock").open("w")
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            self._file = (folder / "lock").open("w")
+        except OSError as error:
+            raise StateError(
+                str(folder), f"cannot be used as a folder: {error.strerror}", "choose another, or mend its permissions"
+            ) from None
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
@@ -222,9 +261,8 @@ class ReplayFolder:
             if not overwrite:
                 raise StateError(str(path), "holds a finished replay", "add --overwrite, or choose another --out")
             self._clear()
-        elif path.exists() and not self.work.exists() and any(path.iterdir()):
+        elif path.is_dir() and not self.work.exists() and any(path.iterdir()):
             raise StateError(str(path), "is neither empty nor a result folder of shoal", "choose another --out")
-        self.work.mkdir(parents=True, exist_ok=True)
         self.lock = FolderLock(self.work)
         self.resumed = self._check_identity(overwrite=overwrite)
 
@@ -287,12 +325,16 @@ class ReplayFolder:
                     "holds an interrupted replay of another input, configuration or version",
                     "add --overwrite to begin anew, or choose another --out",
                 )
+            self._remove_tables()  # a replay that was stopped while it wrote them
             shutil.rmtree(self.recovery, ignore_errors=True)
             shutil.rmtree(self.work / "frames", ignore_errors=True)
         note.write_text(text, encoding="utf-8")
         return False
 
     def _clear(self) -> None:
+        self._remove_tables()
+        shutil.rmtree(self.work, ignore_errors=True)
+
+    def _remove_tables(self) -> None:
         for name in (MANIFEST, *(f"{table}.parquet" for table in OUTPUTS)):
             (self.path / name).unlink(missing_ok=True)
-        shutil.rmtree(self.work, ignore_errors=True)
