@@ -47,7 +47,7 @@ class CombineLogic(StatefulBatchLogic[ViewLabels, Rows, bytes]):
             yield from _intersections(at, found)
 
 
-def _common(labels: Sequence[ViewLabels]) -> tuple[tuple[str, ...], list[Int64]]:
+def common_labels(labels: Sequence[ViewLabels]) -> tuple[tuple[str, ...], list[Int64]]:
     """Return the coins to which all views give a shoal, sorted, and their shoals by view."""
     shoals = [dict(zip(one.coin_ids, one.shoal.tolist(), strict=True)) for one in labels]
     coins = tuple(coin for coin in labels[0].coin_ids if all(shoal.get(coin, NONE) != NONE for shoal in shoals))
@@ -56,7 +56,7 @@ def _common(labels: Sequence[ViewLabels]) -> tuple[tuple[str, ...], list[Int64]]
 
 def _agreement(at: dict[str, object], found: dict[str, ViewLabels]) -> Iterator[Rows]:
     for a, b in itertools.combinations(sorted(found), 2):
-        coins, (labels_a, labels_b) = _common([found[a], found[b]])
+        coins, (labels_a, labels_b) = common_labels([found[a], found[b]])
         if coins:
             yield make_rows("agreement", {**at, "view_a": a, "view_b": b, "ari": adjusted_rand(labels_a, labels_b)})
 
@@ -66,7 +66,7 @@ def _intersections(at: dict[str, object], found: dict[str, ViewLabels]) -> Itera
     views = [view for view in PROTOTYPE_VIEWS if view in found]
     if len(views) < 2:
         return
-    coins, labels = _common([found[view] for view in views])
+    coins, labels = common_labels([found[view] for view in views])
     if not coins:
         return
     cells = intersect(dict(zip(views, labels, strict=True)), coins)

@@ -107,6 +107,13 @@ class Shape(_Section, frozen=True):
     as_published: bool = False
 
 
+class Descriptors(_Section, frozen=True):
+    """How often coins are described and tested for associations, in windows with two prototype views or more."""
+
+    every_fits: Positive = 30
+    simulations: Positive = 8_000
+
+
 class Window(_Section, frozen=True):
     """A rolling window of returns with its own universe of views."""
 
@@ -124,6 +131,7 @@ class Window(_Section, frozen=True):
     moments: Moments = Moments()
     distribution: Distribution = Distribution()
     shape: Shape = Shape()
+    descriptors: Descriptors = Descriptors()
 
     @property
     def interval_us(self) -> int:

@@ -48,6 +48,7 @@ class PanelReady:
     input: FitInput
     coverage: Float64
     recent_coverage: Float64
+    dollar_volume: Float64
     counts: CoinCounts
 
 

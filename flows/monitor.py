@@ -20,6 +20,7 @@ from flows.behaviour import ClassifyLogic, PanesLogic, TrainLogic
 from flows.combine import CombineLogic
 from flows.composition import ComposeLogic
 from flows.config import Behaviour, Chain, Config, View, Window
+from flows.describe import DescribeLogic
 from flows.fits import FitLogic, WarmFitLogic
 from flows.items import PartBars, Priced, ShardLabels, Timed, ViewLabels
 from flows.ledger import LedgerLogic
@@ -31,7 +32,7 @@ from flows.pool import Pool
 from flows.results import Rows
 from flows.sinks import CallSink, TableSink
 from flows.sources import Opener, Stopping, StreamSource
-from flows.views import comovement_config, fit_comovement, fit_prototypes, prototype_config
+from flows.views import PROTOTYPE_VIEWS, comovement_config, fit_comovement, fit_prototypes, prototype_config
 from models.addresses import SHARDS
 
 
@@ -108,7 +109,7 @@ def _window(
         f"panel_{name}", closed, lambda state: PanelLogic(window, rules.coverage_bars, partitions, state)
     )
     rows: list[Stream[Rows]] = [op.map(f"coverage_{name}", panels, lambda item: coverage_rows(name, item[1]))]
-    labels: list[Stream[tuple[str, ViewLabels]]] = []
+    labels: list[Stream[tuple[str, Any]]] = []
     for view in window.views:
         fits = op.stateful_batch(f"fit_{name}_{view}", panels, _fitting(config, window, view, running))
         members = op.stateful_batch(
@@ -123,6 +124,13 @@ def _window(
             functools.partial(CombineLogic, name, window.views),
         )
         rows.append(op.map(f"combined_{name}", combined, _value))
+    if len(set(window.views) & set(PROTOTYPE_VIEWS)) > 1:
+        described = op.stateful_batch(
+            f"describe_{name}",
+            op.merge(f"described_{name}", panels, *labels),
+            functools.partial(DescribeLogic, running.pool, window, config.seed, running.pending_fits, running.live),
+        )
+        rows.append(op.map(f"descriptions_{name}", described, _value))
     return rows
 
 

@@ -160,6 +160,7 @@ class PanelLogic(StatefulBatchLogic[PartBars, PanelReady, bytes]):
             input=FitInput(window.coin_ids, window.closes, window.market_cap),
             coverage=window.presence,
             recent_coverage=window.recent_presence(self._recent)[here],
+            dollar_volume=window.dollar_volume,
             counts=self._counts(window.all_coin_ids, window.received, window.expected),
         )
 

@@ -28,6 +28,7 @@ market_mode = "keep"
 views = ["comovement", "moments", "distribution", "shape"]
 moments = { clusters = 3, starts = 5 }
 distribution = { clusters = 3, starts = 5 }
+descriptors = { every_fits = 5, simulations = 200 }
 
 [behaviour]
 window_days = 2

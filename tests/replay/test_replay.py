@@ -49,6 +49,13 @@ def test_all_views_and_what_they_have_in_common(reference: Path) -> None:
         shoals = [members[row["as_of"], view, row["coin_id"]] for view in ("moments", "distribution", "shape")]
         assert row["cell"] == "-".join(map(str, shoals))
         assert row["rank"] >= 1
+    described = read(reference, "descriptors")
+    assert set(described["name"].to_pylist()) >= {"Beta", "Sharpe", "HeavyTail", "MkCap", "Volume"}
+    assert len(set(described["as_of"].to_pylist())) == 3, "every fifth of fifteen fits"
+    tested = read(reference, "associations").to_pylist()
+    assert {row["as_of"] for row in tested} == set(described["as_of"].to_pylist())
+    assert all(0 < row["p_fisher"] <= 1 for row in tested if row["p_fisher"] is not None)
+    assert {"combination", "moments", "Beta"} <= {row["a"] for row in tested} | {row["b"] for row in tested}
     statistics = set(read(reference, "prototypes")["statistic"].to_pylist())
     assert statistics >= {"mean", "deviation", "quantile", "medoid_return"}
 
