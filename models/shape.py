@@ -15,7 +15,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
-from hashlib import blake2b
 from typing import Any, Final, Literal
 
 import msgspec
@@ -23,7 +22,8 @@ import numpy as np
 import numpy.typing as npt
 
 from models import dtwclust
-from models.dtw import Precision, dtw_between, dtw_matrix
+from models.distance_memory import DistanceMemory, KeptDistances
+from models.dtw import Precision, dtw_matrix
 from models.medoids import calinski_harabasz, medoid, medoid_indices, silhouettes
 from models.prepare import FitInput, Prepared, prepare
 from models.returns import ReturnKind, remove_market
@@ -39,7 +39,6 @@ Int32 = npt.NDArray[np.int32]
 SNAPSHOT_VERSION: Final = 1
 PUBLISHED_CUTOFF: Final = 2.0
 FEWEST_COINS_WITH_MARKET: Final = 3
-_DIGEST: Final = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,29 +122,18 @@ class _State(msgspec.Struct, frozen=True):
     version: int
     clusters: int
     fits_since_choice: int
-    window: int
-    precision: str
-    digests: list[bytes]
-    distances: bytes
-    """Lower triangle, row by row."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Kept:
-    """Distances of the window before, and the digest of each series that they belong to."""
-
-    digests: list[bytes]
-    D: Floats
+    kept: KeptDistances | None
 
 
 class ShapeView:
     """A running view; what it carries changes the time that a fit takes and, if k is chosen, its hold on k."""
 
-    def __init__(self, config: ShapeConfig, clusters: int = 0, fits: int = 0, kept: _Kept | None = None) -> None:
+    def __init__(self, config: ShapeConfig, clusters: int = 0, fits_since_choice: int = 0) -> None:
         self.config = config
         self._clusters = clusters
-        self._fits_since_choice = fits
-        self._kept = kept
+        self._fits_since_choice = fits_since_choice
+        precision: Precision = "float64" if config.as_published else config.precision
+        self._memory = DistanceMemory(config.window, precision, config.threads)
 
     def fit(self, window: FitInput) -> ViewFit:
         """Cluster one window.
@@ -174,42 +162,15 @@ class ShapeView:
 
     def snapshot(self) -> bytes:
         """Return the state from which ``build`` makes a view that goes on exactly as this one would."""
-        kept = self._kept if self.config.keep_distances == "snapshot" else None
-        digests, distances = ([], b"") if kept is None else (kept.digests, _lower(kept.D).tobytes())
-        return msgspec.msgpack.encode(
-            _State(
-                version=SNAPSHOT_VERSION,
-                clusters=self._clusters,
-                fits_since_choice=self._fits_since_choice,
-                window=self.config.window,
-                precision=self.config.precision,
-                digests=digests,
-                distances=distances,
-            )
-        )
+        kept = self._memory.kept() if self.config.keep_distances == "snapshot" else None
+        return msgspec.msgpack.encode(_State(SNAPSHOT_VERSION, self._clusters, self._fits_since_choice, kept))
 
     def _distances(self, X: Float64) -> tuple[Floats, float]:
-        """Return all distances, and the share of coins whose series has not changed since the window before.
-
-        A distance depends on its two series alone, bit by bit, so that what is kept is what would be computed.
-        """
-        config, kept = self.config, self._kept
-        if config.keep_distances == "no":
-            return dtw_matrix(X, config.window, config.precision, config.threads), 0.0
-        digests = [blake2b(series.tobytes(), digest_size=_DIGEST).digest() for series in X]
-        row_of = {} if kept is None else {digest: row for row, digest in enumerate(kept.digests)}
-        before = np.array([row_of.get(digest, -1) for digest in digests], dtype=np.int64)
-        same = before >= 0
-        if kept is None or same.sum() * 2 < len(X):
-            same[:] = False
-            D = dtw_matrix(X, config.window, config.precision, config.threads)
-        else:
-            D = np.empty((len(X), len(X)), dtype=config.precision)
-            D[np.ix_(same, same)] = kept.D[np.ix_(before[same], before[same])]
-            D[~same] = dtw_between(X[~same], X, config.window, config.precision, config.threads)
-            D[:, ~same] = D[~same].T
-        self._kept = _Kept(digests, D)
-        return D, float(same.mean())
+        """Return all distances, and the share of coins whose series has not changed since the window before."""
+        memory = self._memory
+        if self.config.keep_distances == "no":
+            return dtw_matrix(X, memory.window, memory.precision, memory.threads), 0.0
+        return memory.matrix(X)
 
     def _number_of_clusters(self, X: Float64, D: Floats, peaks: Peaks) -> int:
         config = self.config
@@ -253,18 +214,14 @@ def _series(universe: Prepared, config: ShapeConfig) -> tuple[tuple[str, ...], F
     return ids, np.ascontiguousarray(Z.T), excluded
 
 
-def _lower(D: Floats) -> Floats:
-    triangle: Floats = D[np.tri(len(D), k=-1, dtype=np.bool_)]
-    return triangle
-
-
 def _cutoff(D: Floats, config: ShapeConfig) -> float:
     """Return the cutoff distance: one that occurs, so that at least one pair is within it."""
     if config.as_published:
         return PUBLISHED_CUTOFF
     if config.dc > 0.0 or len(D) < 2:
         return config.dc
-    return float(np.quantile(_lower(D), config.dc_quantile, method="higher"))
+    between = D[np.tri(len(D), k=-1, dtype=np.bool_)]
+    return float(np.quantile(between, config.dc_quantile, method="higher"))
 
 
 def _peaks(X: Float64, D: Floats, dc: float, config: ShapeConfig) -> Peaks:
@@ -343,6 +300,7 @@ def _prototypes(X: Float64, labels: Int32, exemplars: Int64, own: Float64) -> tu
     variation = np.divide(deviation, mean, out=np.full(len(size), np.nan), where=mean > 0.0)
     return (
         scalar("size", size),
+        scalar("share", size / len(labels)),
         scalar("distance_mean", mean),
         scalar("distance_deviation", deviation),
         scalar("distance_coefficient_of_variation", variation),
@@ -357,18 +315,9 @@ def _restored(saved: bytes, config: ShapeConfig) -> ShapeView:
         raise ValueError(f"not a state of the shape view: {error}") from None
     if state.version != SNAPSHOT_VERSION:
         raise ValueError(f"the shape view's state has version {state.version}, not {SNAPSHOT_VERSION}")
-    if (state.window, state.precision) != (config.window, config.precision):
-        raise ValueError(
-            f"the state is of window {state.window} and {state.precision}, "
-            f"not of {config.window} and {config.precision}: start without it"
-        )
-    n = len(state.digests)
-    fits = len(state.distances) == n * (n - 1) // 2 * np.dtype(config.precision).itemsize
-    if not fits or state.clusters < 0 or any(len(digest) != _DIGEST for digest in state.digests):
-        raise ValueError("the state contradicts itself: start without it")
-    kept = None
-    if n:
-        D = np.zeros((n, n), dtype=state.precision)
-        D[np.tri(n, k=-1, dtype=np.bool_)] = np.frombuffer(state.distances, dtype=state.precision)
-        kept = _Kept(state.digests, D + D.T)
-    return ShapeView(config, state.clusters, state.fits_since_choice, kept)
+    if state.clusters < 0 or state.fits_since_choice < 0:
+        raise ValueError(f"the shape view's state speaks of {state.clusters} clusters: start without it")
+    view = ShapeView(config, state.clusters, state.fits_since_choice)
+    if state.kept is not None:
+        view._memory.restore(state.kept)  # noqa: SLF001 - one module, two halves of one thing
+    return view

@@ -54,6 +54,7 @@ def test_prototypes_describe_the_clusters() -> None:
     _, X = series(window)
     own = [found.distance[found.labels == c] for c in range(3)]
     np.testing.assert_array_equal(statistic(found, "size").value, [len(group) for group in own])
+    np.testing.assert_array_equal(statistic(found, "share").value, [len(group) / 30 for group in own])
     np.testing.assert_allclose(statistic(found, "distance_mean").value, [group.mean() for group in own])
     np.testing.assert_allclose(statistic(found, "distance_deviation").value, [group.std() for group in own])
     with np.errstate(invalid="ignore"):
@@ -154,7 +155,9 @@ def test_as_published_are_the_settings_of_the_paper() -> None:
     window = market(27, n=30)
     window = replace(window, closes=window.closes**4)
     published = (
-        ShapeConfig(as_published=True, assignment="nearest", duplicates_above_correlation=1.0, exclude=())
+        ShapeConfig(
+            as_published=True, assignment="nearest", precision="float32", duplicates_above_correlation=1.0, exclude=()
+        )
         .build()
         .fit(window)
     )
@@ -242,14 +245,16 @@ def test_states_of_another_kind_are_refused() -> None:
     decoded = msgspec.msgpack.decode(state)
     for change, message in (
         ({"version": 2}, "version"),
-        ({"distances": b"1234"}, "contradicts"),
-        ({"clusters": -1}, "contradicts"),
-        ({"digests": [b"short"] * 6}, "contradicts"),
+        ({"clusters": -1}, "speaks of -1 clusters"),
+        ({"kept": decoded["kept"] | {"distances": b"1234"}}, "do not fit"),
+        ({"kept": decoded["kept"] | {"digests": [b"short"] * 6}}, "do not fit"),
+        ({"kept": decoded["kept"] | {"window": 4}}, "of window 4 and float64, not of 3"),
+        ({"kept": 1}, "not a state"),
     ):
         with pytest.raises(ValueError, match=message):
             PLAIN.build(msgspec.msgpack.encode(decoded | change))
     for other in (replace(PLAIN, window=2), replace(PLAIN, precision="float32")):
-        with pytest.raises(ValueError, match="state is of window 3"):
+        with pytest.raises(ValueError, match="state's distances are of window 3"):
             other.build(state)
     assert isinstance(PLAIN.build(b""), ShapeView)
 
