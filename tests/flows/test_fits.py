@@ -2,29 +2,25 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, cast
 
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flows.fits import POLL_SECONDS, FitLogic
-from flows.items import CoinCounts, Fitted, PanelReady
+from flows.fits import POLL_SECONDS, FitLogic, WarmFitLogic
+from flows.items import PanelReady
 from flows.pool import Pool
-from models.comovement import FitInput
+from flows.views import FitResult, Fitted
 from tests.flows.driver import HeldPool, InlinePool, drive, plain
+from tests.flows.panels import run, steady, window
+
+(PANEL,) = run(window(), [steady("x", range(1, 5))])
 
 
 def panel(bar: int) -> PanelReady:
-    none = np.zeros(1, np.int64)
-    return PanelReady(
-        as_of_us=bar * 1_000,
-        bar=bar,
-        input=FitInput(("a",), np.full((3, 1), float(bar)), np.ones(1)),
-        coverage=np.ones(1),
-        recent_coverage=np.ones(1),
-        counts=CoinCounts(("a",), 3, none, none, none),
-    )
+    return replace(PANEL, bar=bar, as_of_us=bar * 1_000)
 
 
 def work(panel: PanelReady) -> Any:
@@ -37,7 +33,7 @@ def make(pool: HeldPool | InlinePool, *, live: bool, most: int = 4, state: bytes
 
 def bars(fitted: Any) -> list[int]:
     out = list(fitted)
-    assert all(isinstance(one, Fitted) and cast(Any, one.fit) == 10 * one.panel.bar for one in out)
+    assert all(isinstance(one, Fitted) and cast(Any, one.result) == 10 * one.panel.bar for one in out)
     return [one.panel.bar for one in out]
 
 
@@ -111,3 +107,57 @@ def test_a_snapshot_holds_what_is_pending_and_a_resume_submits_it_again() -> Non
     second.finish(0)
     assert bars(resumed.on_notify()[0]) == [2, 3]
     assert plain(make(second, live=True, state=resumed.snapshot()).snapshot()) == plain(resumed.snapshot())
+
+
+# ---------------------------------------------------------------------------------------- fits that go on from others
+
+
+def warm_work(job: tuple[PanelReady, bytes | None]) -> FitResult:
+    """Write the bars of all fits so far into the state."""
+    panel, state = job
+    return FitResult(cast(Any, panel.bar), np.zeros((0, 0)), (state or b"") + b"%d," % panel.bar)
+
+
+def warm(pool: HeldPool | InlinePool, *, live: bool = False, most: int = 4, state: bytes | None = None) -> WarmFitLogic:
+    return WarmFitLogic(cast(Pool, pool), warm_work, most, live, state)
+
+
+def chain(fitted: Any) -> list[tuple[int, bytes | None]]:
+    return [(one.panel.bar, one.result.state) for one in fitted]
+
+
+@given(st.lists(st.integers(0, 4), max_size=6), st.sets(st.integers(0, 6)), st.integers(1, 5))
+def test_a_warm_fit_starts_from_the_one_before_also_after_a_resume(
+    sizes: list[int], restart: set[int], most: int
+) -> None:
+    number = iter(range(1, 1_000))
+    batches = [[panel(next(number)) for _ in range(size)] for size in sizes]
+    out = drive(lambda state: warm(InlinePool(), most=most, state=state), batches, restart, eof=True)
+    total = sum(sizes)
+    steps = ["".join(f"{bar}," for bar in range(1, last + 1)).encode() for last in range(1, total + 1)]
+    assert chain(out) == list(zip(range(1, total + 1), steps, strict=True))
+
+
+def test_warm_fits_run_one_after_the_other() -> None:
+    pool = HeldPool()
+    logic = warm(pool, live=True)
+    assert chain(logic.on_batch([panel(1), panel(2), panel(3)])[0]) == []
+    assert len(pool.held) == 1, "the second needs what the first leaves"
+    due = logic.notify_at()
+    assert due is not None
+    logic.on_batch([])
+    assert logic.notify_at() == due
+    pool.finish(0)
+    assert chain(logic.on_notify()[0]) == [(1, b"1,")]
+    assert len(pool.held) == 2
+    saved = logic.snapshot()
+    pool.finish(1)
+    assert chain(logic.on_batch([])[0]) == [(2, b"1,2,")]
+    again = HeldPool()
+    resumed = warm(again, live=True, most=1, state=saved)
+    assert len(again.held) == 1
+    assert resumed.notify_at() is not None
+    again.finish(0)
+    assert chain(resumed.on_notify()[0]) == [(2, b"1,2,")]
+    again.finish(1)
+    assert chain(resumed.on_eof()[0]) == [(3, b"1,2,3,")]

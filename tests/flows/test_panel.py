@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import functools
-import itertools
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -12,86 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from connectors.schema import FOREVER_US
 from flows.config import Window
-from flows.items import PanelReady, PartBars
-from flows.panel import PanelLogic
-from models.bars import ClosedBars
+from flows.items import PanelReady
 from models.returns import bar_returns
-from tests.flows.driver import drive, plain
-
-DAY = 86_400_000_000
-NAN = float("nan")
-
-
-@dataclass(frozen=True)
-class Bar:
-    """One bar of one coin in one partition: its close (None: nothing but late rows or duplicates)."""
-
-    end: int  # in days
-    coin: str
-    close: float | None
-    late: int = 0
-    duplicate: int = 0
-
-
-@dataclass
-class Part:
-    """What a partition sends: bars, and after how many days it has closed how much."""
-
-    name: str
-    bars: list[Bar] = field(default_factory=list)
-    cuts: list[int] = field(default_factory=list)
-    ends: bool = True
-
-    def messages(self) -> list[PartBars]:
-        """Cut the bars into messages at the days of ``cuts``."""
-        edges = [0, *sorted(set(self.cuts))]
-        out = [
-            part_bars(self.name, [bar for bar in self.bars if a < bar.end <= b], b * DAY)
-            for a, b in itertools.pairwise(edges)
-        ]
-        rest = [bar for bar in self.bars if bar.end > edges[-1]]
-        if self.ends:
-            return [*out, part_bars(self.name, rest, FOREVER_US)]
-        return [*out, *([part_bars(self.name, rest, max(bar.end for bar in rest) * DAY)] if rest else [])]
-
-
-def part_bars(name: str, rows: list[Bar], closed_to_us: int) -> PartBars:
-    rows = sorted(rows, key=lambda bar: (bar.end, bar.coin))
-    coins = sorted({bar.coin for bar in rows}, reverse=True)
-    close = np.array([NAN if bar.close is None else bar.close for bar in rows])
-    closed = ClosedBars(
-        end_us=np.array([bar.end * DAY for bar in rows], np.int64),
-        code=np.array([coins.index(bar.coin) for bar in rows], np.int64),
-        open=close,
-        high=close,
-        low=close,
-        close=close,
-        volume=np.ones(len(rows)),
-        market_cap=np.full(len(rows), NAN),
-        rows=np.array([bar.close is not None for bar in rows], np.int64),
-        late=np.array([bar.late for bar in rows], np.int64),
-        duplicate=np.array([bar.duplicate for bar in rows], np.int64),
-    )
-    return PartBars(name, closed if rows else None, coins, closed_to_us)
-
-
-def window(length: int = 3, every: int = 1, presence: float = 0.5) -> Window:
-    return Window(length_bars=length, refit_every_bars=every, minimum_presence=presence)
-
-
-def make(window: Window, parts: list[str]) -> Any:
-    return functools.partial(PanelLogic, window, 2, parts)
-
-
-def run(window: Window, parts: list[Part], order: list[int] | None = None, **more: Any) -> list[PanelReady]:
-    """Send the messages of all partitions, in the order given by partition numbers (else one after the other)."""
-    queues = [part.messages() for part in parts]
-    turns = [] if order is None else order
-    sent = [queues[i].pop(0) for i in turns if queues[i]]
-    sent += [message for queue in queues for message in queue]
-    return drive(make(window, [part.name for part in parts]), [[message] for message in sent], **more)
+from tests.flows.driver import plain
+from tests.flows.panels import DAY, Bar, Part, make, part_bars, run, steady, window
 
 
 def twin(window: Window, parts: list[Part]) -> list[dict[str, Any]]:
@@ -214,10 +136,6 @@ def test_an_input_that_has_not_ended_holds_the_others_back(window: Window, data:
         Part(p.name, [bar for bar in p.bars if bar.end <= slowest], [slowest] if slowest else [], False) for p in parts
     ]
     assert seen(run(window, parts, order)) == twin(window, kept)
-
-
-def steady(name: str, days: range, coins: str = "ab", close: float = 1.0) -> Part:
-    return Part(name, [Bar(day, coin, close + day) for day in days for coin in coins])
 
 
 def test_no_bar_passes_before_every_partition_has_closed_it() -> None:
