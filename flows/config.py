@@ -122,7 +122,7 @@ class Window(_Section, frozen=True):
     length_bars: Annotated[int, Meta(ge=3, le=1_000_000)] = 60
     refit_every_bars: Positive = 1
     minimum_presence: Ratio = 0.95
-    views: tuple[View, ...] = ("comovement",)
+    views: tuple[View, ...] = ("comovement", "moments", "distribution", "shape")
     market_mode: Literal["keep", "remove"] = "remove"
     returns: Literal["log", "simple", "open_close"] = "log"
     winsorise_quantile: Annotated[float, Meta(ge=0.0, lt=0.5)] = 0.001
@@ -156,7 +156,7 @@ class Alerts(_Section, frozen=True):
     """What may wake a person."""
 
     pages_per_week: Amount = 1.0
-    views: tuple[View, ...] = ("comovement",)
+    views: tuple[View, ...] = ("comovement", "moments", "distribution", "shape")
 
 
 class Regime(_Section, frozen=True):
