@@ -269,11 +269,11 @@ def quantile_classes(values: Float64, quantiles: Sequence[float], names: Sequenc
     text = np.full(len(values), None, dtype=np.object_)
     known = ~np.isnan(values)
     if known.any():
-        bounds = np.quantile(values[known], quantiles)
+        bounds = np.maximum.accumulate(np.quantile(values[known], quantiles))
         bounds[-1] = values[known].max()  # not a rounding below it
         first = np.searchsorted(bounds, values[known], side="left")
         last_of_ties = np.searchsorted(bounds, bounds, side="right") - 1
-        text[known] = np.array(names, dtype=np.object_)[last_of_ties[first]]
+        text[known] = np.array(list(names), dtype=np.object_)[last_of_ties[first]]
     return text
 
 

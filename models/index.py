@@ -219,9 +219,11 @@ def _first_rows(months: npt.NDArray[Any], candidate: npt.NDArray[np.bool_]) -> l
 
 
 def _held(P: Float64, weight: Float64) -> Float64:
-    """Return float64[rows], the worth of a basket bought at the first row; a missing price is the one before it."""
+    """Return float64[rows], the worth of a basket bought at the first row, 1 there; a missing price is the last one."""
     last = np.where(np.isfinite(P), np.arange(len(P))[:, None], 0)
     last = np.maximum.accumulate(last, axis=0)
     filled = np.take_along_axis(P, last, axis=0)
-    worth: Float64 = ((filled / filled[0]) * weight).sum(axis=1)
-    return worth
+    # contiguous rows: a sum must not depend, in its last bit, on how many rows there are
+    worth = np.ascontiguousarray((filled / filled[0]) * weight).sum(axis=1)
+    relative: Float64 = worth / worth[0]
+    return relative
