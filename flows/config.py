@@ -101,6 +101,8 @@ class Shape(_Section, frozen=True):
     window: Natural = 3
     dc: Annotated[float, Meta(ge=0.0)] = 0.0
     dc_quantile: Annotated[float, Meta(gt=0.0, le=1.0)] = 0.015
+    series: Literal["returns", "standardised", "residual"] = "returns"
+    assignment: Literal["denser", "nearest"] = "denser"
     order: Literal["rho", "dtwclust"] = "rho"
     choose_by: Literal["calinski_harabasz", "knee"] = "calinski_harabasz"
     most_clusters: Annotated[int, Meta(ge=2, le=100)] = 10
