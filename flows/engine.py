@@ -42,6 +42,8 @@ def handling(handlers: dict[signal.Signals, Callable[[], bool]]) -> Iterator[Non
     """Install signal handlers while the block runs; one that returns True ends the dataflow with :class:`Ended`."""
 
     def handle(number: int, frame: FrameType | None) -> None:
+        if over.is_set():
+            return
         ending = number in asked or handlers[signal.Signals(number)]()
         if not ending:
             return
@@ -50,13 +52,20 @@ def handling(handlers: dict[signal.Signals, Callable[[], bool]]) -> Iterator[Non
         asked.add(number)
         again = threading.Timer(_AGAIN_S, os.kill, (os.getpid(), number))
         again.daemon = True
+        timers[number] = again
         again.start()
 
     asked: set[int] = set()
+    timers: dict[int, threading.Timer] = {}
+    over = threading.Event()
     before = {number: signal.signal(number, handle) for number in handlers}
     try:
         yield
     finally:
+        over.set()
+        for timer in timers.values():  # a signal that nobody handles any more would end the process
+            timer.cancel()
+            timer.join()
         for number, handler in before.items():
             signal.signal(number, handler)
 

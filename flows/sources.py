@@ -71,13 +71,13 @@ class Stopping:
             self._open.add(partition)
 
     def leave(self, partition: str) -> None:
-        """Count a partition out; after the last one the process is told to end."""
+        """Count a partition out; after the last one the process is told to end, if a stop was asked for."""
         with self._lock:
             if partition not in self._open:
                 return
             self._open.discard(partition)
             last = not self._open
-        if last:
+        if last and self.requested:
             os.kill(os.getpid(), signal.SIGUSR1)
 
 
@@ -129,4 +129,6 @@ class _Partition(StatefulSourcePartition[tuple[str, Batch], Position]):
 
     @override
     def close(self) -> None:
+        if self._stopping is not None:
+            self._stopping.leave(self._name)
         self._reader.close()
