@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from models.heavytail import TailSettings, is_heavy, tail_index
 from models.intersections import id_order
+from models.returns import screen_prices
 
 Float64 = npt.NDArray[np.float64]
 Text = npt.NDArray[np.object_]
@@ -213,11 +214,11 @@ def coin_volume(volume_usd: Float64, prices: Float64) -> Float64:
     Parameters
     ----------
     volume_usd, prices
-        float64[T, n], USD. A volume of 0 is one; NaN, negative ones and prices that are not positive are missing.
+        float64[T, n], USD. A volume of 0 is one; NaN, negative ones and what is no price are missing.
     """
     if volume_usd.shape != prices.shape or prices.ndim != 2:
         raise ValueError(f"volume {list(volume_usd.shape)} and prices {list(prices.shape)} are not of one shape")
-    real = np.isfinite(volume_usd) & (volume_usd >= 0.0) & np.isfinite(prices) & (prices > 0.0)
+    real = np.isfinite(volume_usd) & (volume_usd >= 0.0) & screen_prices(prices)
     units = np.zeros(prices.shape)
     with np.errstate(over="ignore"):
         np.divide(volume_usd, prices, out=units, where=real)

@@ -192,6 +192,24 @@ def test_missing_labels_are_left_out_by_pair_or_a_level() -> None:
         associate({"a": ["missing", None], "b": [0, 1]}, ["x", "y"], AssociationSettings(50, "level"))
 
 
+@given(st.integers(0, 2**32 - 1))
+def test_heavy_tails_can_be_left_out_of_all_pairs_but_their_own(seed: int) -> None:
+    variables, coins = market(seed)
+    few = AssociationSettings(20)
+    found = associate(variables, coins, AssociationSettings(20, light_tailed_only=True))
+    light = [i for i, tail in enumerate(variables["HeavyTail"]) if tail == "light"]
+    part: dict[str, Any] = {name: [own[i] for i in light] for name, own in variables.items()}
+    part = {name: np.array(own) if name in ("moments", "shape") else own for name, own in part.items()}
+    own = associate(part, [coins[i] for i in light], few)
+    everyone = associate(variables, coins, few)
+    for test, among_light, among_all in zip(found.tests, own.tests, everyone.tests, strict=True):
+        expected = among_all if "HeavyTail" in (test.counts.a, test.counts.b) else among_light
+        assert test.counts.table.tolist() == expected.counts.table.tolist()
+        assert (test.p_chi2, test.p_fisher) == (expected.p_chi2, expected.p_fisher)
+    with pytest.raises(ValueError, match="needs the variable HeavyTail"):
+        associate({"a": [0], "b": [0]}, ["x"], AssociationSettings(light_tailed_only=True))
+
+
 def test_degenerate_tables() -> None:
     coins = ["x", "y", "z"]
     one = associate({"a": [0, 0, 0], "b": [0, 1, 1]}, coins, FEW)

@@ -172,8 +172,8 @@ def test_quantile_classes_are_monotone_and_total(values: list[float]) -> None:
 
 
 def test_volume_in_units_of_the_coin() -> None:
-    usd = np.array([[10.0, 0.0, 5.0, NAN], [30.0, 0.0, -5.0, 4.0]])
-    prices = np.array([[2.0, 1.0, 1.0, 1.0], [NAN, 1.0, 1.0, -1.0]])
+    usd = np.array([[10.0, 0.0, 5.0, NAN], [30.0, 0.0, -5.0, 4.0], [1.0, 0.0, 5.0, 4.0]])
+    prices = np.array([[2.0, 1.0, 1.0, 1.0], [NAN, 1.0, 1.0, -1.0], [8.9e-46, 1.0, 1.0, 0.0]])
     np.testing.assert_array_equal(coin_volume(usd, prices), [5.0, 0.0, 5.0, NAN])
 
 
@@ -261,6 +261,7 @@ def test_the_market_of_2021(shared_data: Path) -> None:
     cap = found.classes["MkCap"]
     assert sum(level is None for level in cap) == 8  # a market cap of 0 is unknown, not small
     shares = top_shares(found.values["MkCap"])
+    assert top_shares(found.values["Volume"])[3] < 0.999  # a price of 8.9e-46 would make one coin all of the volume
     assert 0.5 < shares[3] < shares[5] < shares[10] < 1.0
     bitcoin = found.coin_ids.index("bitcoin")
     assert (found.classes["MkCap"][bitcoin], found.classes["HeavyTail"][bitcoin]) == ("P100", "light")
