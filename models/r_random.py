@@ -24,7 +24,7 @@ class RRandom:
         for _ in range(625):
             state = (69069 * state + 1) & _MASK
             words.append(state)
-        twister = np.random.MT19937()
+        twister = np.random.MT19937(0)
         # the first word is R's position in the block, which seeding sets to the end of it
         twister.state = {
             "bit_generator": "MT19937",
