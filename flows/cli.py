@@ -175,7 +175,7 @@ def doctor(
 
 def _address(text: str) -> tuple[str, int]:
     host, _, port = text.rpartition(":")
-    if not host or not port.isdigit() or int(port) > 65535:
+    if not host or not port.isdecimal() or int(port) > 65535:
         raise ConfigError("--listen", "", f"{text!r} is not HOST:PORT", "write for example 127.0.0.1:8787")
     return host.strip("[]"), int(port)
 

@@ -122,6 +122,8 @@ def _plan(inputs: Sequence[Path], config: Config, options: ReplayOptions) -> _Pl
 
 def _add_journal(plan: _Plan, folder: Path, options: ReplayOptions) -> None:
     meta = read_meta(folder)
+    if meta.feed in plan.digests:
+        raise InputError(str(folder), f"is a second journal of the feed {meta.feed!r}", "replay them one by one")
     progress = Progress(meta.feed)
     opener = journal_opener(folder, progress, options.batch_rows)
     if meta.kind == "ethereum":

@@ -18,7 +18,7 @@ from typing import Literal
 import msgspec
 from prometheus_client import CollectorRegistry
 
-from connectors.errors import StateError
+from connectors.errors import ConfigError, StateError
 from connectors.sandbox.service import SandboxConfig, Urls, spawn
 from connectors.schema import time_us
 from connectors.tables import TABLES, tables_of
@@ -35,7 +35,7 @@ from flows.sinks import TableSink, publish_frames
 from flows.sources import Reader, Stopping
 
 _log = logging.getLogger("shoal")
-_STATE_VERSION = 1
+_STATE_VERSION = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,18 +58,26 @@ def run(config_path: Path | None, options: RunOptions, announce: Callable[[str],
     ShoalError
         With one line for the person who called it.
     """
+    config = load(config_path) if config_path is not None else _sandbox_config()
+    settings = digest(config)
+    sandboxed = not config.feeds.exchanges and not config.feeds.nodes
+    if not sandboxed and not feeds_of(config, options.branch):
+        raise ConfigError(
+            str(config_path),
+            "feeds",
+            f"holds nothing that the branch {options.branch!r} listens to",
+            "the market wants [[feeds.exchanges]], the chain [[feeds.nodes]]",
+        )
     with ExitStack() as stack:
         lock = FolderLock(options.state)
         stack.callback(lock.release)
-        config = load(config_path) if config_path is not None else _sandbox_config()
-        settings = digest(config)
         _settle_state(options, settings)
         board = _board_of(options.state)
         server = Server(board, CollectorRegistry(), options.host, options.port)
         host, port = server.start()
         stack.callback(server.stop)
         announce(f"listening on http://{host}:{port}")
-        if not config.feeds.exchanges and not config.feeds.nodes:
+        if sandboxed:
             config = _with_sandbox(config, options.state, stack, announce)
         _run_flow(config, options, board, stack, settings)
     announce(f"stopped; the next run with --state {options.state} goes on from here")
