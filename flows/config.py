@@ -29,6 +29,8 @@ Natural: TypeAlias = Annotated[int, Meta(ge=0, le=2_147_483_647)]
 Amount: TypeAlias = Annotated[float, Meta(gt=0.0, le=1e9)]  # TOML knows inf, which is no amount of anything
 Days: TypeAlias = Annotated[float, Meta(gt=0.0, le=36_600.0)]
 Hours: TypeAlias = Annotated[float, Meta(gt=0.0, le=878_400.0)]
+WebsocketUrl: TypeAlias = Annotated[str, Meta(pattern=r"^wss?://[^/\s]+")]
+HttpUrl: TypeAlias = Annotated[str, Meta(pattern=r"^https?://[^/\s]+")]
 Change: TypeAlias = Annotated[float, Meta(ge=-1.0, le=1e6)]
 
 _UNITS_US: Final = {"ms": 1_000, "s": 1_000_000, "m": 60_000_000, "h": 3_600_000_000, "d": 86_400_000_000}
@@ -158,7 +160,7 @@ class Alerts(_Section, frozen=True):
     """What may wake a person."""
 
     pages_per_week: Amount = 1.0
-    views: tuple[View, ...] = ("comovement", "moments", "distribution", "shape")
+    views: tuple[View, ...] = ("comovement",)
 
 
 class Regime(_Section, frozen=True):
@@ -213,8 +215,8 @@ class Exchange(_Section, frozen=True):
     """A live exchange feed."""
 
     venue: Literal["binance"] = "binance"
-    websocket_url: str = "wss://data-stream.binance.vision"
-    rest_url: str = "https://data-api.binance.vision"
+    websocket_url: WebsocketUrl = "wss://data-stream.binance.vision"
+    rest_url: HttpUrl = "https://data-api.binance.vision"
     symbols: tuple[str, ...] = ()
     quote: str = "USDT"
     allowed_lateness_ms: Natural = 500
@@ -226,7 +228,7 @@ class Node(_Section, frozen=True):
     """A live chain node."""
 
     chain: Literal["ethereum"] = "ethereum"
-    websocket_url: str = "ws://127.0.0.1:8546"
+    websocket_url: WebsocketUrl = "ws://127.0.0.1:8546"
     confirmations_final: Positive = 64
     head_silence_seconds: Amount = 36.0
 

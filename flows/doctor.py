@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Final
+from urllib.parse import urlsplit
 
 import aiohttp
 import msgspec
@@ -99,13 +100,14 @@ async def _exchange(exchange: Exchange) -> list[Finding]:
     url = f"{exchange.rest_url}/api/v3/time"
     try:
         timeout = aiohttp.ClientTimeout(total=_TIMEOUT_S)
-        async with aiohttp.ClientSession(timeout=timeout, trust_env=True) as session, session.get(url) as answer:
+        trusted = not _local(url)  # a proxy has no business with this machine
+        async with aiohttp.ClientSession(timeout=timeout, trust_env=trusted) as session, session.get(url) as answer:
             before = now_us()
             text = await answer.read()
             if answer.status != 200:
                 return [Finding(False, exchange.venue, f"{url} answers HTTP {answer.status}")]
             skew = msgspec.json.decode(text, type=_Time).serverTime / 1e3 - before / 1e6
-    except (aiohttp.ClientError, TimeoutError, OSError, msgspec.DecodeError) as error:
+    except (aiohttp.ClientError, TimeoutError, OSError, ValueError, msgspec.DecodeError) as error:
         return [Finding(False, exchange.venue, f"{url} cannot be reached: {_line(error)}")]
     clock = Finding(abs(skew) <= _MOST_CLOCK_SKEW_S, "clock", f"{skew:+.3f} s against {exchange.venue}")
     return [Finding(True, exchange.venue, f"{url} answers"), clock, await _opens(f"{exchange.websocket_url}/stream")]
@@ -117,10 +119,15 @@ async def _node(node: Node) -> list[Finding]:
 
 async def _opens(url: str) -> Finding:
     try:
-        async with websockets.asyncio.client.connect(url, open_timeout=_TIMEOUT_S, close_timeout=1.0):
+        proxy = None if _local(url) else True
+        async with websockets.asyncio.client.connect(url, proxy=proxy, open_timeout=_TIMEOUT_S, close_timeout=1.0):
             return Finding(True, "websocket", f"{url} opens")
-    except (OSError, TimeoutError, websockets.exceptions.WebSocketException) as error:
+    except (OSError, TimeoutError, ValueError, websockets.exceptions.WebSocketException) as error:
         return Finding(False, "websocket", f"{url} cannot be opened: {_line(error)}")
+
+
+def _local(url: str) -> bool:
+    return (urlsplit(url).hostname or "").startswith(("127.", "localhost", "::1"))
 
 
 def _line(error: BaseException) -> str:

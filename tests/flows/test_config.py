@@ -166,6 +166,8 @@ def test_an_unknown_key_is_named_with_the_nearest_known_one(tree: dict[str, Any]
         ({"membership": {"leave_margin": 0.1, "return_margin": 0.2}}, "membership.return_margin", "above leave_margin"),
         ({"feeds": {"exchanges": [{}, {}]}}, "feeds.exchanges", "'binance' stands twice"),
         ({"feeds": {"nodes": [{}, {}]}}, "feeds.nodes", "'ethereum' stands twice"),
+        ({"feeds": {"exchanges": [{"rest_url": "data-api.binance.vision"}]}}, "feeds.exchanges[0].rest_url", "regex"),
+        ({"feeds": {"nodes": [{"websocket_url": "http://127.0.0.1:8545"}]}}, "feeds.nodes[0].websocket_url", "regex"),
         ({"seed": -1}, "seed", ">= 0"),
     ],
 )
