@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 from urllib.parse import urlsplit
 
 import aiohttp
@@ -119,7 +119,7 @@ async def _node(node: Node) -> list[Finding]:
 
 async def _opens(url: str) -> Finding:
     try:
-        proxy = None if _local(url) else True
+        proxy: Literal[True] | None = None if _local(url) else True
         async with websockets.asyncio.client.connect(url, proxy=proxy, open_timeout=_TIMEOUT_S, close_timeout=1.0):
             return Finding(True, "websocket", f"{url} opens")
     except (OSError, TimeoutError, ValueError, websockets.exceptions.WebSocketException) as error:
