@@ -71,9 +71,7 @@ def drawn(found: ViewFit) -> str:
     parts.append(text(RIGHT + 30, TOP + 190, "share of all squares", QUIET))
     for row, name in enumerate(("location", "spread", "shape")):
         between, within = (found.diagnostics[f"{side}_{name}"] for side in ("between", "within"))
-        parts.append(
-            text(RIGHT + 30, TOP + 216 + 24 * row, f"{name}: {between:.1%} between, {within:.1%} within")
-        )
+        parts.append(text(RIGHT + 30, TOP + 216 + 24 * row, f"{name}: {between:.1%} between, {within:.1%} within"))
     body = "\n".join(parts)
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" font-family="sans-serif">\n'
