@@ -81,8 +81,8 @@ def test_nobody_answers(tmp_path: Path) -> None:
 
 
 def test_messages_that_make_no_sense_are_counted_and_passed_over(tmp_path: Path) -> None:
-    faults = Faults(malformed_every=7)
-    sandbox = spawn(SandboxConfig(coins=6, groups=2, agents=200, exchange_faults=faults, node_faults=faults))
+    often, rarely = Faults(malformed_every=2), Faults(malformed_every=7)  # a node says much less
+    sandbox = spawn(SandboxConfig(coins=6, groups=2, agents=200, exchange_faults=rarely, node_faults=often))
     try:
         urls = sandbox.urls
         with running(tmp_path, urls.exchange_ws_url, urls.exchange_rest_url, urls.node_ws_url) as service:
