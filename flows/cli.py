@@ -6,6 +6,7 @@ command that needs them, so that ``--help`` and ``--version`` answer at once.
 
 from __future__ import annotations
 
+import datetime as dt
 import logging
 import os
 import sys
@@ -30,6 +31,7 @@ app = typer.Typer(
 
 StateFolder = Annotated[Path, typer.Option(metavar="DIR", help="Journal, snapshots and results.")]
 ConfigFile = Annotated[Path | None, typer.Option("--config", "-c", metavar="FILE", help="Configuration (TOML).")]
+DAY = ["%Y-%m-%d"]
 _SETTINGS = {"debug": False}
 
 
@@ -114,6 +116,64 @@ def replay(
         typer.echo(f"interrupted; the same command goes on in {out}", err=True)
         raise typer.Exit(130) from None
     typer.echo(describe(rows, out))
+
+
+@app.command(
+    epilog="Examples: [bold]shoal report prices.parquet --out study[/]; "
+    "[bold]shoal report prices.csv --from 2021-01-01 --to 2021-06-30 --compare prices.csv --out half[/]."
+)
+def report(
+    source: Annotated[Path, typer.Argument(metavar="INPUT", help="A table of prices, a file or a folder of files.")],
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Where the study is written.")],
+    config: ConfigFile = None,
+    first: Annotated[dt.datetime | None, typer.Option("--from", formats=DAY, help="The first day.")] = None,
+    last: Annotated[dt.datetime | None, typer.Option("--to", formats=DAY, help="The last day.")] = None,
+    compare: Annotated[Path | None, typer.Option(metavar="INPUT", help="A longer span to repeat it on.")] = None,
+    index: Annotated[Path | None, typer.Option(metavar="FILE", help="An index: date, close.")] = None,
+    coins: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Coins: coin_id, listed_on, algorithm, proof_type, category.")
+    ] = None,
+    risk_free: Annotated[Path | None, typer.Option(metavar="FILE", help="Rates: date, daily_rate.")] = None,
+    top: Annotated[int, typer.Option(min=2, help="Coins on the market map and in the chart grid.")] = 50,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the study in DIR.")] = False,
+) -> None:
+    """Write the whole study of a span of daily prices: tables, pictures and a page (DIR/index.html)."""
+    from flows.config import Config, load  # noqa: PLC0415
+    from flows.progress import steps  # noqa: PLC0415
+    from flows.study import StudyOptions  # noqa: PLC0415
+    from flows.study import report as study  # noqa: PLC0415
+
+    options = StudyOptions(
+        first=first.date() if first else None,
+        last=last.date() if last else None,
+        compare=compare,
+        index=index,
+        coins=coins,
+        risk_free=risk_free,
+        top=top,
+        overwrite=overwrite,
+    )
+    with steps() as say:
+        written = study(source, out, load(config) if config is not None else Config(), options, say)
+    typer.echo(written.line())
+
+
+@app.command("map", epilog="Example: [bold]shoal map --at 2021-05-19 prices.parquet --out map.svg[/]")
+def market_map(
+    source: Annotated[Path, typer.Argument(metavar="INPUT", help="A table of prices, a file or a folder of files.")],
+    at: Annotated[dt.datetime, typer.Option(metavar="DAY", formats=DAY, help="The day at which the window ends.")],
+    out: Annotated[Path, typer.Option(metavar="FILE", help="Ends in .svg, .png or .html.")],
+    config: ConfigFile = None,
+    top: Annotated[int, typer.Option(min=2, help="Coins on the map, the largest ones.")] = 50,
+) -> None:
+    """Write the market map of the window that ends at a day."""
+    from flows.config import Config, load  # noqa: PLC0415
+    from flows.progress import steps  # noqa: PLC0415
+    from flows.study import write_map  # noqa: PLC0415
+
+    with steps() as say:
+        line = write_map(source, at.date(), out, load(config) if config is not None else Config(), top, say)
+    typer.echo(line)
 
 
 @app.command(epilog="Example: [bold]shoal sandbox --exchange-port 9001 --node-port 9002 --truth truth.json[/]")

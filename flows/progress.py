@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from flows.readers import Progress
@@ -49,3 +49,15 @@ def progress_bars(inputs: Sequence[Progress], *, resumed: bool) -> Iterator[None
             ended.set()
             thread.join()
             show()
+
+
+@contextmanager
+def steps() -> Iterator[Callable[[str], None]]:
+    """Yield what is told each step; it shows the last one beside a spinner, if standard error is a terminal."""
+    if not sys.stderr.isatty():
+        yield lambda _: None
+        return
+    from rich.console import Console  # noqa: PLC0415 only a terminal needs it
+
+    with Console(stderr=True).status("starting") as status:
+        yield lambda text: status.update(text.replace("[", r"\["))

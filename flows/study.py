@@ -1,0 +1,208 @@
+"""``shoal report`` and ``shoal map``: the whole study of a span of prices in a folder, and one market map in a file."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+
+import numpy as np
+
+from connectors.errors import ConfigError, InputError, StateError
+from dashboards.study import maps, style
+from dashboards.study.page import figure_block, page
+from flows.config import Config, digest
+from flows.study_fit import Extras, Study, fit_study, largest
+from flows.study_input import Coins, DailyPrices, read_coins, read_daily, read_series
+from flows.study_page import document, summary
+from flows.study_pictures import caps, map_of, market_map, pictures
+from flows.study_replication import Replication, replicate
+from flows.study_tables import tables, write
+from models.prepare import FitInput
+from models.returns import screen_prices
+
+MANIFEST = "study.json"
+TOP = 50
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class StudyOptions:
+    """What a study reads beside its prices, and which part of them."""
+
+    first: dt.date | None = None
+    last: dt.date | None = None
+    compare: Path | None = None
+    index: Path | None = None
+    coins: Path | None = None
+    risk_free: Path | None = None
+    top: int = TOP
+    overwrite: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What a study wrote."""
+
+    folder: Path
+    figures: dict[str, Any] = field(default_factory=dict)
+
+    def line(self) -> str:
+        """Return the line that a finished study prints."""
+        found = self.figures
+        return (
+            f"{self.folder / 'index.html'}: {found['coins']:,} coins, {found['intersections']} of "
+            f"{found['possible_intersections']} intersections, {found['share_of_six_largest']:.1%} in the six largest"
+        )
+
+
+def report(source: Path, out: Path, config: Config, options: StudyOptions, say: Say) -> Written:
+    """Write the study of a span into a folder.
+
+    Raises
+    ------
+    ShoalError
+        With a line that says which input, setting or folder cannot be used, and why.
+    """
+    _claim(out, overwrite=options.overwrite)
+    extras = Extras(
+        index=None if options.index is None else read_series(options.index, "close"),
+        risk_free=None if options.risk_free is None else read_series(options.risk_free, "daily_rate"),
+        coins=Coins({}, {}) if options.coins is None else read_coins(options.coins),
+    )
+    say(f"reading {source.name}")
+    prices = read_daily(source).between(options.first, options.last)
+    try:
+        study = fit_study(prices, config, extras, say)
+        replication = _replication(study, config, extras, options, say)
+    except ValueError as error:
+        raise InputError(str(source), f"cannot be studied: {error}") from None
+    say("tables")
+    found = tables(study)
+    if replication is not None:
+        found |= replication.tables()
+    write(found, out / "tables")
+    blocks = _draw(study, config, options.top, out / "pictures", say)
+    say("page")
+    text = page(document(study, config, blocks, found, replication))
+    (out / "index.html").write_text(text, encoding="utf-8")
+    figures = summary(study, config) | ({} if replication is None else {"replication": replication.figures()})
+    manifest = {
+        "shoal": version("shoal"),
+        "configuration": digest(config),
+        "input": prices.digest,
+        "first": str(prices.days[0].astype("M8[D]")),
+        "last": str(prices.days[-1].astype("M8[D]")),
+        "quarantined": dict(prices.quarantined),
+        "tables": {name: table.num_rows for name, table in sorted(found.items())},
+        "figures": figures,
+    }
+    (out / MANIFEST).write_text(json.dumps(manifest, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    return Written(out, figures)
+
+
+def _claim(out: Path, *, overwrite: bool) -> None:
+    """Make the folder ready; one that holds something else than a study is refused."""
+    if out.exists() and not out.is_dir():
+        raise StateError(str(out), "is not a folder", "choose another --out")
+    if out.is_dir() and any(out.iterdir()):
+        if not (out / MANIFEST).exists() and not (out / "tables").is_dir():
+            raise StateError(str(out), "is neither empty nor the folder of a study", "choose another --out")
+        if not overwrite:
+            raise StateError(str(out), "holds a study", "add --overwrite, or choose another --out")
+        (out / MANIFEST).unlink(missing_ok=True)
+        for path in (*(out / "tables").glob("*.*"), *(out / "pictures").glob("*.svg")):
+            path.unlink()
+    try:
+        (out / "pictures").mkdir(parents=True, exist_ok=True)
+        (out / "tables").mkdir(exist_ok=True)
+    except OSError as error:
+        raise StateError(str(out), f"cannot be used as a folder: {error.strerror}", "choose another --out") from None
+
+
+def _replication(study: Study, config: Config, extras: Extras, options: StudyOptions, say: Say) -> Replication | None:
+    if options.compare is None:
+        return None
+    say(f"reading {options.compare.name}")
+    return replicate(study, read_daily(options.compare), config, extras, say)
+
+
+def _draw(study: Study, config: Config, top: int, folder: Path, say: Say) -> dict[str, list[str]]:
+    """Draw every picture to a file; return them as blocks of the page, by section."""
+    blocks: dict[str, list[str]] = {}
+    for number, picture in enumerate(pictures(study, config, top)):
+        say(f"picture: {picture.title}")
+        text = style.svg(picture.draw())
+        (folder / f"{picture.name}.svg").write_text(text, encoding="utf-8")
+        blocks.setdefault(picture.section, []).append(figure_block(text, number, picture.title, picture.caption))
+    return blocks
+
+
+def write_map(source: Path, at: dt.date, out: Path, config: Config, top: int, say: Say) -> str:
+    """Write the market map of the first window that ends at a day; return a line about it.
+
+    Raises
+    ------
+    ShoalError
+        With a line that says which input, time or file name cannot be used, and why.
+    """
+    kind = out.suffix.lower()
+    if kind not in (".svg", ".png", ".html"):
+        raise ConfigError("--out", "", f"{out.name!r} does not end in .svg, .png or .html", "the ending is the format")
+    say(f"reading {source.name}")
+    window = config.windows[0]
+    given = _window_at(read_daily(source), at, window.length_bars, window.minimum_presence, source)
+    say("map")
+    try:
+        found = map_of(given, config, top)
+    except ValueError as error:
+        raise InputError(str(source), f"has no market map at {at}: {error}") from None
+    if not found.coin_ids:
+        raise InputError(
+            str(source), f"has no coin for a market map at {at}", "choose another --at, or lower minimum_presence"
+        )
+    shown = market_map(found, window.comovement.covariance, caps(given.coin_ids, given.market_cap))
+    drawn = maps.flat(shown)
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        if kind == ".png":
+            out.write_bytes(style.png(drawn))
+        elif kind == ".svg":
+            out.write_text(style.svg(drawn), encoding="utf-8")
+        else:
+            out.write_text(_map_page(shown, at, window.length_bars), encoding="utf-8")
+    except OSError as error:
+        raise StateError(str(out), f"cannot be written: {error.strerror}", "choose another --out") from None
+    return f"{out}: {len(found.coin_ids)} coins in {len(found.exemplars)} shoals, {window.length_bars} days to {at}"
+
+
+def _window_at(prices: DailyPrices, at: dt.date, length: int, presence: float, source: Path) -> FitInput:
+    """Return the window of ``length`` returns that ends at a day."""
+    rows = np.flatnonzero(prices.days <= np.datetime64(at, "us"))
+    if len(rows) < 4 or prices.days[rows[-1]] < np.datetime64(at, "us"):
+        span = f"{prices.days[0].astype('M8[D]')} to {prices.days[-1].astype('M8[D]')}"
+        raise InputError(str(source), f"has no window that ends at {at}: its days are {span}", "choose another --at")
+    rows = rows[-(length + 1) :]
+    closes = prices.closes[rows]
+    kept = np.flatnonzero(screen_prices(closes).mean(axis=0) + 1e-9 >= presence)
+    caps_then = prices.market_cap[rows[-1]][kept]
+    return FitInput(tuple(prices.coin_ids[i] for i in kept.tolist()), closes[:, kept], np.nan_to_num(caps_then))
+
+
+def _map_page(shown: maps.MarketMap, at: dt.date, length: int) -> str:
+    from dashboards.study.page import Document, Section  # noqa: PLC0415
+
+    note = "Colour is the shoal; the strongest edges are red, those between shoals grey and dashed."
+    blocks = [
+        figure_block(style.svg(maps.flat(shown)), 0, "In the plane", note),
+        figure_block(style.svg(maps.solid(shown)), 1, "In space", note),
+    ]
+    section = Section("map", "Market map", f"The {len(shown.coin_ids)} largest coins by market capitalisation.", blocks)
+    shoals = len(np.unique(shown.labels[shown.labels >= 0]))
+    tiles = (("Coins", f"{len(shown.coin_ids):,}"), ("Shoals", f"{shoals:,}"), ("Days", f"{length:,}"))
+    return page(Document(f"Market map at {at}", f"{length} days to {at}", tiles, (section,), "Made by shoal map."))
