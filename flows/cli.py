@@ -158,6 +158,33 @@ def report(
     typer.echo(written.line())
 
 
+@app.command(
+    epilog="Examples: [bold]shoal screen study --cells 2-0-0 --beta IndexLike --sharpe ERP --cap P99[/]; "
+    "[bold]shoal screen study --cap 1e9 --where moments=1,2 --csv found.csv[/]."
+)
+def screen(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="The folder of a study.")],
+    cells: Annotated[str, typer.Option(metavar="CELL,...", help="Intersections.")] = "",
+    beta: Annotated[str, typer.Option(metavar="CLASS,...", help="NegBeta, LowVol, IndexLike, HighVol, Extreme.")] = "",
+    sharpe: Annotated[
+        str, typer.Option(metavar="LEAST", help="A class (SRF, ERP, ACC, GOOD) or an annual ratio.")
+    ] = "",
+    cap: Annotated[str, typer.Option(metavar="LEAST", help="A class (P70 ... P100) or US dollars.")] = "",
+    volume: Annotated[str, typer.Option(metavar="LEAST", help="A class (P70 ... P100) or units of the coin.")] = "",
+    where: Annotated[list[str] | None, typer.Option(metavar="COLUMN=LEVEL,...", help="Any other column.")] = None,
+    csv: Annotated[Path | None, typer.Option("--csv", metavar="FILE", help="Write all columns there as well.")] = None,
+) -> None:
+    """List the coins of a study that meet all of these conditions."""
+    from flows.study_screen import Conditions, lines, screened, write_csv  # noqa: PLC0415
+
+    wanted = Conditions(cells=cells, beta=beta, sharpe=sharpe, cap=cap, volume=volume, where=tuple(where or ()))
+    found = screened(folder, wanted)
+    for line in lines(found):
+        typer.echo(line)
+    if csv is not None:
+        write_csv(found, csv)
+
+
 @app.command("map", epilog="Example: [bold]shoal map --at 2021-05-19 prices.parquet --out map.svg[/]")
 def market_map(
     source: Annotated[Path, typer.Argument(metavar="INPUT", help="A table of prices, a file or a folder of files.")],

@@ -10,17 +10,16 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-
 import numpy as np
 
 from connectors.errors import ConfigError, InputError, StateError
 from dashboards.study import maps, style
 from dashboards.study.page import figure_block, page
 from flows.config import Config, digest
-from flows.study_fit import Extras, Study, fit_study, largest
+from flows.study_fit import Extras, Study, fit_study, map_of
 from flows.study_input import Coins, DailyPrices, read_coins, read_daily, read_series
 from flows.study_page import document, summary
-from flows.study_pictures import caps, map_of, market_map, pictures
+from flows.study_pictures import caps, market_map, pictures
 from flows.study_replication import Replication, replicate
 from flows.study_tables import tables, write
 from models.prepare import FitInput
@@ -69,7 +68,7 @@ def report(source: Path, out: Path, config: Config, options: StudyOptions, say: 
     ShoalError
         With a line that says which input, setting or folder cannot be used, and why.
     """
-    _claim(out, overwrite=options.overwrite)
+    _refuse(out, overwrite=options.overwrite)
     extras = Extras(
         index=None if options.index is None else read_series(options.index, "close"),
         risk_free=None if options.risk_free is None else read_series(options.risk_free, "daily_rate"),
@@ -83,6 +82,7 @@ def report(source: Path, out: Path, config: Config, options: StudyOptions, say: 
     except ValueError as error:
         raise InputError(str(source), f"cannot be studied: {error}") from None
     say("tables")
+    _claim(out)
     found = tables(study)
     if replication is not None:
         found |= replication.tables()
@@ -106,19 +106,24 @@ def report(source: Path, out: Path, config: Config, options: StudyOptions, say: 
     return Written(out, figures)
 
 
-def _claim(out: Path, *, overwrite: bool) -> None:
-    """Make the folder ready; one that holds something else than a study is refused."""
+def _refuse(out: Path, *, overwrite: bool) -> None:
+    """Refuse a folder that holds a finished study, or anything else; what an interrupted study left is no harm."""
     if out.exists() and not out.is_dir():
         raise StateError(str(out), "is not a folder", "choose another --out")
     if out.is_dir() and any(out.iterdir()):
-        if not (out / MANIFEST).exists() and not (out / "tables").is_dir():
+        finished = (out / MANIFEST).exists()
+        if not finished and {path.name for path in out.iterdir()} - {"tables", "pictures", "index.html"}:
             raise StateError(str(out), "is neither empty nor the folder of a study", "choose another --out")
-        if not overwrite:
+        if finished and not overwrite:
             raise StateError(str(out), "holds a study", "add --overwrite, or choose another --out")
+
+
+def _claim(out: Path) -> None:
+    """Make the folder ready, and remove what an earlier study wrote; its manifest first."""
+    try:
         (out / MANIFEST).unlink(missing_ok=True)
         for path in (*(out / "tables").glob("*.*"), *(out / "pictures").glob("*.svg")):
             path.unlink()
-    try:
         (out / "pictures").mkdir(parents=True, exist_ok=True)
         (out / "tables").mkdir(exist_ok=True)
     except OSError as error:

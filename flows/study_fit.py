@@ -17,7 +17,7 @@ from flows.config import Config, Window
 from flows.study_input import Coins, DailyPrices, Float64, Int64, Times
 from flows.views import PROTOTYPE_VIEWS, comovement_config, prototype_config
 from models import comovement
-from models.associations import COMBINATION, HEAVY_TAIL, AssociationSettings, Associations, associate, study_pairs
+from models.associations import COMBINATION, HEAVY_TAIL, Associations, AssociationSettings, associate, study_pairs
 from models.comovement import ComovementFit
 from models.covariance import graphical_lasso, ledoit_wolf_shrinkage, shrunk_precision
 from models.descriptors import (
@@ -272,7 +272,7 @@ def _associations(
 
 def agreement(study: Study) -> list[tuple[str, str, float]]:
     """Return the adjusted Rand index of each pair of views, over the coins that both label."""
-    rows = []
+    rows: list[tuple[str, str, float]] = []
     for i, a in enumerate(VIEWS):
         for b in VIEWS[i + 1 :]:
             both = (study.labels[a] >= 0) & (study.labels[b] >= 0)

@@ -13,9 +13,11 @@ from dashboards.study.paper import FIGURES, REPLICATION
 from dashboards.study.planes import clusters_by_size
 from flows.config import Config
 from flows.study_fit import Study, agreement
+from flows.study_input import Float64, Int64
 from flows.study_pictures import largest_coins
 from flows.study_replication import Replication
 from flows.views import PROTOTYPE_VIEWS
+from models.associations import COMBINATION
 from models.descriptors import top_shares
 
 _CUT = 0.01
@@ -90,15 +92,15 @@ def document(
 
 def _index_change(study: Study) -> str:
     total = float(np.nansum(study.index))
-    return f"{np.expm1(total):+,.0%}".replace("-", "−")
+    return f"{np.expm1(total):+,.0%}"
 
 
 def _market_words(study: Study) -> str:
     figures = study.views["comovement"].diagnostics
     return (
-        f"The market's first factor carries {figures['first_share']:.0%} of all movement; what is left behaves like "
-        f"{figures['effective_rank']:.0f} independent coins. Pairs correlate by {figures['mean_correlation']:.2f} on "
-        "average."
+        f"The market's first factor carries {figures['first_share']:.0%} of all movement; all of it together is worth "
+        f"{figures['effective_rank']:.0f} independent coins (effective rank). Pairs correlate "
+        f"by {figures['mean_correlation']:.2f} on average."
     )
 
 
@@ -114,8 +116,8 @@ _INTROS = {
     "moments": "Coins whose returns have a like mean and deviation: K-means.",
     "distribution": "Coins whose returns are distributed alike: clustering of quantile functions by the Wasserstein "
     "distance.",
-    "shape": "Coins whose series of returns have a like shape, up to a shift of a few days: density peaks under dynamic "
-    "time warping.",
+    "shape": "Coins whose series of returns have a like shape, up to a shift of a few days: density peaks under "
+    "dynamic time warping.",
 }
 
 
@@ -128,8 +130,9 @@ def _view_section(study: Study, view: str, pictures: list[str]) -> Section:
     for number, members in clusters_by_size(study.labels[view])[:_SHOWN]:
         exemplar = found.coin_ids[found.exemplars[number]]
         own = [float(values[name][number]) for name in wanted]
-        rows.append((str(number), len(members), exemplar, *own, ", ".join(largest_coins(study, members, 5))))
-    heads = ("cluster", "coins", "exemplar", *(name.replace("_", " ") for name in wanted), "largest coins")
+        rows.append((str(number), len(members), ", ".join(largest_coins(study, members, 5)), exemplar, *own))
+    names = (name.replace("coefficient_of_variation", "CV").replace("_", " ") for name in wanted)
+    heads = ("cluster", "coins", "largest coins", "exemplar", *names)
     more = len(found.exemplars) - len(rows)
     title = f"Clusters, the largest {len(rows)} of {len(found.exemplars)}" if more > 0 else "Clusters"
     silhouette = "" if np.isnan(found.silhouette) else f" Mean silhouette {shown(found.silhouette)}."
@@ -159,7 +162,12 @@ def _combination(study: Study, pictures: list[str]) -> Section:
 
 
 def _associations(study: Study, pictures: list[str]) -> Section:
-    found = sorted(study.associations.significant(_CUT, _RESIDUAL), key=lambda one: -abs(one.residual))
+    own = {COMBINATION, *PROTOTYPE_VIEWS}
+    found = [
+        one for one in study.associations.significant(_CUT, _RESIDUAL)
+        if COMBINATION not in (one.a, one.b) or not {one.a, one.b} <= own  # a cell goes with its own clusters
+    ]  # fmt: skip
+    found.sort(key=lambda one: -abs(one.residual))
     rows = [
         (
             f"{one.a} {one.level_a}",
@@ -185,11 +193,13 @@ def _screening(tables: Mapping[str, pa.Table]) -> Section:
         found = tables["screen_liquid"]
         columns = ("coin_id", "cell", "MkCap", "Beta.value", "Sharpe.value", "HeavyTail")
         rows = [tuple(row[name] for name in columns) for row in found.select(columns).slice(0, _SHOWN).to_pylist()]
-        title = f"Large coins of the largest intersection that move like the index with a positive excess return: {found.num_rows}"
+        title = (
+            f"Large coins of the largest intersection, beta like the index, positive excess return: {found.num_rows}"
+        )
         blocks.append(table_block(("coin", "cell", "cap class", "beta", "Sharpe", "tail"), rows, title))
     found = tables["screen_universe_associations"].to_pylist()
     rows = []
-    for row in found[:_SHOWN]:
+    for row in [row for row in found if not {row["a"], row["b"]} & set(PROTOTYPE_VIEWS)][:_SHOWN]:
         near = "b" if row["a"] == "combination" else "a"
         rows.append(
             (
@@ -199,7 +209,8 @@ def _screening(tables: Mapping[str, pa.Table]) -> Section:
                 round(row["residual"], 1),
             )
         )
-    title = f"The universe of the largest intersection ({tables['screen_universe'].num_rows} coins): what is frequent or rare in it"
+    coins = tables["screen_universe"].num_rows
+    title = f"The universe of the largest intersection ({coins} coins): what is frequent or rare in it"
     blocks.append(table_block(("level", "coins", "expected", "residual"), rows, title))
     best = [(row["by"], row["level"], row["coin_id"], row["sharpe"]) for row in tables["best_sharpe"].to_pylist()]
     blocks.append(table_block(("by", "cluster", "coin", "annual Sharpe ratio"), best, "Best Sharpe ratio per cluster"))
@@ -219,9 +230,12 @@ def _beside_the_paper(study: Study) -> Section:
 
 def _ours(study: Study) -> dict[str, str]:
     cells, total = study.cells, len(study.coin_ids)
-    heavy = int((study.descriptors.classes["HeavyTail"] == "heavy").sum())
-    order = {view: clusters_by_size(study.labels[view]) for view in PROTOTYPE_VIEWS}
-    value = {view: {one.statistic: one.value for one in study.views[view].prototypes} for view in PROTOTYPE_VIEWS}
+    tails = study.descriptors.classes["HeavyTail"]
+    heavy, known = int((tails == "heavy").sum()), bool((tails != None).any())  # noqa: E711 an array of objects
+    order: dict[str, list[tuple[int, Int64]]] = {view: clusters_by_size(study.labels[view]) for view in PROTOTYPE_VIEWS}
+    value: dict[str, dict[str, Float64]] = {
+        view: {one.statistic: one.value for one in study.views[view].prototypes} for view in PROTOTYPE_VIEWS
+    }
 
     def sizes(view: str) -> str:
         return ", ".join(f"{len(own):,} ({len(own) / total:.0%})" for _, own in order[view])
@@ -257,7 +271,7 @@ def _ours(study: Study) -> dict[str, str]:
         "main": f"{len(cells.main())}",
         "alone": ", ".join(cells.alone()) or "none",
         "ari": shown(round(max(v for a, b, v in agreement(study) if a != "comovement"), 4)),
-        "heavy": f"{heavy} ({heavy / total:.1%})",
+        "heavy": f"{heavy} ({heavy / total:.1%})" if known else "not known: the span is too short",
         "associated": f"{len(pairs)} of {len(study.associations.tests)} pairs; " + _technology(study),
     }
 
@@ -277,8 +291,8 @@ def _technology(study: Study) -> str:
 def _replication(found: Replication) -> Section:
     first, last = (str(found.second.prices.days[i].astype("M8[D]")) for i in (0, -1))
     words = (
-        f"The same study of {first} to {last}: {found.common:,} coins that both spans have, the same number of clusters "
-        "per view; capitalisation and age are those of the first span."
+        f"The same study of {first} to {last}: {found.common:,} coins that both spans have, the same numbers of "
+        "clusters per view; capitalisation and age are those of the first span."
     )
     rows = [(view, REPLICATION[view], round(value, 4)) for view, value in found.ari.items()]
     changed = [(f"{a} and {b}", p, q) for a, b, p, q in found.changed]

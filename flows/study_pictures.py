@@ -12,7 +12,8 @@ from matplotlib.figure import Figure
 from dashboards.study import alluvial, charts, maps, planes
 from dashboards.study import prototypes as drawings
 from flows.config import Config
-from flows.study_fit import VIEWS, Int64, Study, Times, map_of, node_sizes, partials
+from flows.study_fit import VIEWS, Study, map_of, node_sizes, partials
+from flows.study_input import Int64, Times
 from flows.views import PROTOTYPE_VIEWS
 from models.comovement import EDGE_THRESHOLD, ComovementFit
 from models.returns import by_size

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -68,7 +69,9 @@ def replicate(
     second = fit_study(longer, fixed, extras, say, only=frozenset(study.coin_ids), market_cap=market_cap)
     place = {coin: i for i, coin in enumerate(study.coin_ids)}
     at = np.array([place[coin] for coin in second.coin_ids], dtype=np.int64)
-    ari = {view: adjusted_rand(study.labels[view][at], second.labels[view]) for view in PROTOTYPE_VIEWS}
+    ari: dict[str, float] = {
+        view: adjusted_rand(study.labels[view][at], second.labels[view]) for view in PROTOTYPE_VIEWS
+    }
     return Replication(study, second, len(at), ari, _changed(study, second))
 
 
@@ -78,5 +81,5 @@ def _changed(first: Study, second: Study, cut: float = 0.01) -> tuple[tuple[str,
     return tuple(
         (a, b, before[a, b], after[a, b])
         for a, b in sorted(before.keys() & after.keys())
-        if (before[a, b] < cut) != (after[a, b] < cut)
+        if math.isfinite(before[a, b] + after[a, b]) and (before[a, b] < cut) != (after[a, b] < cut)
     )

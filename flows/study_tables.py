@@ -47,6 +47,7 @@ def tables(study: Study) -> dict[str, pa.Table]:
         "alluvial": pa.table(links),
         "top_shares": _top_shares(study),
         "excluded": _excluded(study),
+        "coins": as_table(coins(study)),
         **screenings(study),
     }
 

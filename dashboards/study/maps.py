@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
-from mpl_toolkits.mplot3d.art3d import Line3DCollection
-from mpl_toolkits.mplot3d.proj3d import proj_transform
+from mpl_toolkits.mplot3d.art3d import Line3DCollection  # type: ignore[import-untyped]
+from mpl_toolkits.mplot3d.proj3d import proj_transform  # type: ignore[import-untyped]
 
 from dashboards.study.labels import place
 from dashboards.study.style import BAD, EDGE, GRID, HALO, INK, LINE, SUNK, Float64, Int64, colour, figure, styled
@@ -77,7 +77,7 @@ def flat(shown: MarketMap, named: int = 60) -> Figure:
             )
         )  # fmt: skip
     area = 350 * shown.sizes**2 * min(1.0, (50 / max(len(xy), 1)) ** 0.75)
-    axes.scatter(*xy.T, s=area, c=shown.colours(), edgecolors="white", linewidths=0.8, zorder=2)
+    axes.scatter(xy[:, 0], xy[:, 1], s=area, c=shown.colours(), edgecolors="white", linewidths=0.8, zorder=2)
     _names(axes, xy, shown.coin_ids[:named], fig, np.sqrt(area))
     return fig
 
@@ -85,10 +85,10 @@ def flat(shown: MarketMap, named: int = 60) -> Figure:
 def _names(axes: Any, xy: Float64, names: Sequence[str], fig: Figure, diameter: Float64) -> None:
     """Write names beside their coins, where they cover the fewest others."""
     width, height = fig.get_size_inches() * 72
-    points = (xy + [0.07, 0.05]) / [1.14, 1.1] * [width, height]
+    points = (xy + np.array([0.07, 0.05])) / [1.14, 1.1] * [width, height]
     spots = place(points, names, diameter / 2, size=8.0)
     for i, (name, spot) in enumerate(zip(names, spots, strict=True)):
-        back = spot / [width, height] * [1.14, 1.1] - [0.07, 0.05]
+        back = spot / [width, height] * [1.14, 1.1] - np.array([0.07, 0.05])
         if np.hypot(*(spot - points[i])) > 30:
             axes.plot([xy[i, 0], back[0]], [xy[i, 1], back[1]], color=EDGE, linewidth=0.5, zorder=1.5)
         text = axes.text(*back, name, fontsize=8, color=INK, ha="center", va="center", zorder=3)
@@ -114,7 +114,7 @@ def spread(xy: Float64) -> Float64:
 @styled
 def solid(shown: MarketMap, named: int = 60) -> Figure:
     """Draw the map in space, with names, as seen from one corner."""
-    fig = figure(10.5, 8.6)
+    fig = figure(10.5, 7.8)
     axes: Any = fig.add_subplot(projection="3d")
     xyz = np.column_stack([spread(shown.positions[:, :2]), spread(shown.positions[:, [2, 2]])[:, 0]])
     shades, widths, _, order = shown.edges()
@@ -129,7 +129,7 @@ def solid(shown: MarketMap, named: int = 60) -> Figure:
         axis.pane.set(facecolor=SUNK, edgecolor=LINE, alpha=1.0)
         axis._axinfo["grid"].update(color=GRID, linewidth=0.6)  # noqa: SLF001 - there is no other way to colour it
     axes.view_init(elev=22, azim=-58)
-    axes.set_box_aspect((1, 1, 0.75), zoom=1.12)
+    axes.set_box_aspect((1, 1, 0.75), zoom=1.2)
     seen = np.column_stack(proj_transform(*xyz.T, axes.get_proj())[:2])
     points = seen * 3_400  # the projection's unit is about so many points of type
     spots = place(points, shown.coin_ids[:named], np.full(len(xyz), 5.0 if few else 2.0), size=7.0) / 3_400

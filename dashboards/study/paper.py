@@ -9,12 +9,12 @@ FIGURES: Final[tuple[tuple[str, str, str], ...]] = (
     ("coins", "Coins clustered", "1,723; 1,262 in the tests of association"),
     ("hopkins", "Hopkins statistic (below .5: clusters)", ".0155"),
     ("moments_sizes", "Moments: coins per cluster", "about 900, 801, 19"),
-    ("moments_means", "Moments: mean (deviation) of the clusters", "−.002 (.130), −.009, about −.1 (1 to 5)"),
+    ("moments_means", "Moments: mean (deviation) of the clusters", "-.002 (.130), -.009, about -.1 (1 to 5)"),
     ("moments_runs", "Moments: dissimilarity of ten runs", "about 0"),
     ("distribution_sizes", "Distribution: coins per cluster", "over 1,000 (60%), about 500 (30%), 147, about 60, 16"),
-    ("distribution_means", "Distribution: means of the prototypes", "C1 to C5: −.134, −.503, −.011, −.04, −.09"),
+    ("distribution_means", "Distribution: means of the prototypes", "C1 to C5: -.134, -.503, -.011, -.04, -.09"),
     ("distribution_deviations", "Distribution: deviations of the prototypes", "C3 .108, C4 .87, C5 3.12"),
-    ("distribution_cv", "Distribution: coefficients of variation", "C2 −.75, C4 −19.97, C5 −32.90"),
+    ("distribution_cv", "Distribution: coefficients of variation", "C2 -.75, C4 -19.97, C5 -32.90"),
     ("distribution_kurtosis", "Distribution: kurtosis of the prototypes", "C1 13.43, C4 11.95, C5 5.66"),
     ("distribution_variance", "Distribution: Var.Wass", "C1 .025, C2 .079, C3 the least, C4 .128, C5 1.116"),
     ("shape_sizes", "Shape: coins per cluster", "50%, 49%, 22 coins"),
@@ -34,5 +34,5 @@ FIGURES: Final[tuple[tuple[str, str, str], ...]] = (
 )
 """Key, what it is, and the paper's figure, in the order in which clusters are listed: the largest first."""
 
-REPLICATION: Final[Mapping[str, str]] = {"moments": ".349", "distribution": ".304", "shape": "−.0021"}
+REPLICATION: Final[Mapping[str, str]] = {"moments": ".349", "distribution": ".304", "shape": "-.0021"}
 """ARI of one year against two of the paper's 440 coins."""

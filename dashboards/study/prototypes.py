@@ -83,7 +83,7 @@ def _wrapped(names: Sequence[str], width: int) -> list[str]:
 
 
 def _bound(samples: Sequence[Float64]) -> float:
-    """Return the returns up to which densities are drawn: 98% of the widest but one, so that the others have a shape."""
+    """Return how far densities are drawn: by the widest cluster but one, so that the others have a shape."""
     widths = sorted(float(np.quantile(np.abs(one), 0.9)) for one in samples if one.size)
     if not widths:
         return 1.0

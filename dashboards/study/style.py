@@ -36,7 +36,7 @@ COLOURS: Final = (
 HALO: Final = "halo"
 """Text in a group of this name stands on an outline in the colour of the card."""
 
-_RC: Final[dict[str, Any]] = {
+_RC: Final[Any] = {
     "svg.fonttype": "none",
     "svg.hashsalt": "shoal",
     "path.simplify": True,
@@ -70,6 +70,9 @@ _RC: Final[dict[str, Any]] = {
 _HALO_STYLE: Final = (
     f'g[id^="{HALO}"] text{{paint-order:stroke;stroke:#ffffff;stroke-width:2.6px;stroke-linejoin:round}}'
 )
+_PAGE_SCALE: Final = 1.33
+"""Pixels of the page per point of a picture."""
+
 _FONT: Final = re.compile(r"'DejaVu Sans'[^;\"]*")
 
 
@@ -98,7 +101,8 @@ def svg(drawn: Figure) -> str:
     """Return a figure as SVG text: the same figure, the same bytes."""
     out = io.BytesIO()
     with mpl.rc_context(_RC):
-        FigureCanvasSVG(drawn).print_svg(out, metadata={"Date": None, "Creator": None})
+        canvas: Any = FigureCanvasSVG(drawn)
+        canvas.print_svg(out, metadata={"Date": None, "Creator": None})
     text = out.getvalue().decode()
     text = text[text.index("<svg") :]
     text = re.sub(r"<metadata>.*?</metadata>\s*", "", text, flags=re.DOTALL)
@@ -110,7 +114,7 @@ def png(drawn: Figure, dots_per_inch: int = 160) -> bytes:
     """Return a figure as PNG."""
     out = io.BytesIO()
     with mpl.rc_context(_RC):
-        canvas = FigureCanvasAgg(drawn)
+        canvas: Any = FigureCanvasAgg(drawn)
         drawn.set_dpi(dots_per_inch)
         canvas.print_png(out, metadata={"Software": None})
     return out.getvalue()
@@ -132,9 +136,13 @@ def inline(text: str, number: int) -> str:
     text = re.sub(r"<defs>\s*<style.*?</style>\s*</defs>", "", text, count=1, flags=re.DOTALL)
     variables = tokens()
     text = re.sub(r"#[0-9a-f]{6}\b", lambda m: f"var({variables[m[0]]})" if m[0] in variables else m[0], text)
-    return re.sub(r'<svg ([^>]*?)width="([\d.]+)pt"', r'<svg \1width="100%"', text, count=1).replace(
-        "<svg ", '<svg role="img" ', 1
-    )
+    return re.sub(r'width="([\d.]+)pt"', _column_width, text, count=1).replace("<svg ", '<svg role="img" ', 1)
+
+
+def _column_width(found: re.Match[str]) -> str:
+    """Return the width of a picture in a page: that of the column, but letters stay legible and of one size."""
+    widest = round(float(found[1]) * _PAGE_SCALE)
+    return f'width="100%" style="max-width:{widest}px;min-width:{min(widest, 680)}px"'
 
 
 def stylesheet() -> str:
