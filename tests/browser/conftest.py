@@ -27,7 +27,7 @@ def chromium_path() -> str | None:
     return next((path for name in NAMES if (path := shutil.which(name))), None)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # playwright keeps a loop running, in which no other test could run one of its own
 def browser() -> Iterator[Browser]:
     path = chromium_path()
     if path is None:

@@ -18,6 +18,7 @@ name = "short"
 bar_interval = "1d"
 length_bars = 30
 refit_every_bars = 1
+views = ["comovement"]
 
 [[windows]]
 name = "weekly"

@@ -55,8 +55,11 @@ def check_market(folder: Path) -> None:
     sizes = members.group_by(["as_of", "window", "view"]).aggregate([("coin_id", "count")])
     joined = fits.join(sizes, ["as_of", "window", "view"])
     assert joined["coins"].to_pylist() == joined["coin_id_count"].to_pylist(), "every coin of a fit has a membership"
-    left = read(folder, "events").filter(pc.field("kind") == "left")
-    adrift = {(row["window"], row["coin_id"]) for row in left.to_pylist() if row["shoal_to"] is None}
+    adrift = set()
+    for row in read(folder, "events").to_pylist():
+        if row["shoal_to"] is None and row["kind"] in ("left", "structure_shift"):
+            coins = [row["coin_id"]] if row["kind"] == "left" else json.loads(row["evidence"])["coins"]
+            adrift |= {(row["window"], coin) for coin in coins}
     for row in members.filter(pc.field("home").is_null()).select(["window", "coin_id", "as_of"]).to_pylist():
         assert (row["window"], row["coin_id"]) in adrift, f"{row} has no home and never left one"
     exemplars = members.filter(pc.field("is_exemplar"))
