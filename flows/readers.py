@@ -37,6 +37,7 @@ class ArchiveInput:
         self._reader.position = position or 0
         self._progress, self._limit = progress, batch_rows
         progress.total = reader.rows_total
+        progress.done = min(self._reader.position, progress.total)
 
     def poll(self) -> list[Batch]:
         """Return the next batch."""
@@ -68,6 +69,7 @@ class JournalInput:
         self._progress, self._limit = progress, batch_rows
         self._ended = False
         progress.total = JournalReader(folder).end_n
+        progress.done = self._feed.position
 
     def poll(self) -> list[Batch]:
         """Return the batches of the next records."""
