@@ -308,7 +308,7 @@ def test_nothing_committed_names_this_machine_or_a_registry(committed: dict[str,
 def test_locks_pin_by_hash_and_name_no_index(name: str) -> None:
     text = (ROOT / name).read_text(encoding="utf-8")
     assert "://" not in text
-    assert not re.search(r"^\s*(-i|--index-url|--extra-index-url|--find-links|-f)\b", text, re.MULTILINE)
+    assert not re.search(r"^\s*(-i|--(extra-)?index-url|--find-links|-f)\b", text, re.MULTILINE)
     requirements = [block for block in text.replace("\\\n", " ").splitlines() if block and not block.startswith("#")]
     assert len(requirements) > 20
     for requirement in requirements:
