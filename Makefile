@@ -40,7 +40,7 @@ types: $(DEV_READY) ## mypy, strict
 
 unit: $(DEV_READY) ## the tests alone (fetches Chromium from the system's packages where it may)
 	@tests/install-parts
-	$(BIN)/python -m pytest -n 2 --dist loadgroup $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 test-slow: $(DEV_READY) ## long suites: many random kill -9, long soaks
 	$(BIN)/python -m pytest -m slow $(ARGS)

@@ -41,3 +41,13 @@ def golden() -> Path:
 def rng() -> np.random.Generator:
     """A generator with a fixed seed."""
     return np.random.default_rng(20210101)
+
+
+# Whole files go to one worker (they share what is expensive to set up), in this order: the long ones first.
+_FIRST = ("tests/live/", "tests/replay/test_replay.py", "tests/replay/test_real.py", "tests/flows/test_service.py")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the files that take longest first, so that no worker is left with one at the end."""
+    rank = {name: place for place, name in enumerate(_FIRST)}
+    items.sort(key=lambda item: next((rank[name] for name in _FIRST if item.nodeid.startswith(name)), len(_FIRST)))

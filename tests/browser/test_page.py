@@ -11,7 +11,7 @@ from connectors.tables import BEHAVIOURS
 from tests.browser.conftest import Site, Watched
 from tests.dashboards.feeder import COINS, VIEW, WINDOW, event
 
-pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser")]
+pytestmark = pytest.mark.browser
 
 
 def test_shows_map_events_mix_feeds_and_shoals(site: Site, desktop: Watched) -> None:

@@ -14,8 +14,6 @@ from flows.doctor import Finding, examine
 from flows.results import FolderLock
 from tests.shell import shoal
 
-pytestmark = pytest.mark.xdist_group("doctor")
-
 FREE = ("127.0.0.1", 0)
 
 

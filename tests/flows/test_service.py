@@ -15,7 +15,7 @@ from connectors.sandbox.service import SandboxConfig, spawn
 from tests.live.test_service import Service, run_service
 from tests.shell import members, wait_until
 
-pytestmark = [pytest.mark.xdist_group("service"), pytest.mark.timeout(180)]
+pytestmark = pytest.mark.timeout(180)
 
 CONFIG = """
 [[windows]]

@@ -27,7 +27,7 @@ from connectors.tables import TABLES
 from tests.browser.conftest import ARGUMENTS, chromium_path
 from tests.shell import ROOT, members, shoal, start, wait_until
 
-pytestmark = [pytest.mark.xdist_group("live"), pytest.mark.timeout(420)]
+pytestmark = pytest.mark.timeout(420)
 
 READY_WITHIN_S = 60
 EVENT_WITHIN_S = 240

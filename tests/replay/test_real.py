@@ -32,7 +32,6 @@ def ethereum_2015(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -
     return out
 
 
-@pytest.mark.xdist_group("market")
 def test_the_market_of_2021(market_2021: Path) -> None:
     check_contract(market_2021, "market")
     check_market(market_2021)
@@ -47,7 +46,6 @@ def test_the_market_of_2021(market_2021: Path) -> None:
     assert kinds >= {"left", "outcome", "born", "died"}
 
 
-@pytest.mark.xdist_group("market")
 def test_absurd_prices_are_counted_and_passed_over(market_2021: Path) -> None:
     manifest = json.loads((market_2021 / "manifest.json").read_text())
     (entry,) = [found for found in manifest["quarantined"] if found["column"] == "price_usd"]

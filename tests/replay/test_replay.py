@@ -10,8 +10,6 @@ import pytest
 from tests.replay.folders import check_chain, check_contract, check_market, digests, read
 from tests.shell import kill, members, shoal, start, wait_until
 
-pytestmark = pytest.mark.xdist_group("replay")  # one worker: they share the undisturbed replay
-
 
 @pytest.fixture(scope="module")
 def reference(tmp_path_factory: pytest.TempPathFactory, config: Path, prices: Path, transfers: Path) -> Path:
