@@ -91,8 +91,14 @@ def document(
 
 
 def _index_change(study: Study) -> str:
+    if not np.isfinite(study.index).any():
+        return "not known"
     total = float(np.nansum(study.index))
     return f"{np.expm1(total):+,.0%}"
+
+
+def _share(value: float) -> str:
+    return "not known" if np.isnan(value) else f"{value:.1%}"
 
 
 def _market_words(study: Study) -> str:
@@ -106,7 +112,7 @@ def _market_words(study: Study) -> str:
 
 def _shares(study: Study) -> str:
     volume, cap = top_shares(study.volume_usd), top_shares(study.market_cap)
-    rows = [(f"the {m} largest", f"{volume[m]:.1%}", f"{cap[m]:.1%}") for m in sorted(cap)]
+    rows = [(f"the {m} largest", _share(volume[m]), _share(cap[m])) for m in sorted(cap)]
     return table_block(("coins", "share of volume", "share of market cap"), rows, "How much of the market a few hold")
 
 

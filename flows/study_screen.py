@@ -69,7 +69,7 @@ def screened(folder: Path, wanted: Conditions) -> dict[str, Any]:
             where=where,
         )
     except ValueError as error:
-        raise ConfigError("shoal screen", "", str(error), f"the columns are {', '.join(table)}") from None
+        raise ConfigError("screen", "", str(error)) from None
 
 
 def lines(found: dict[str, Any]) -> list[str]:

@@ -119,7 +119,8 @@ def solid(shown: MarketMap, named: int = 60) -> Figure:
     xyz = np.column_stack([spread(shown.positions[:, :2]), spread(shown.positions[:, [2, 2]])[:, 0]])
     shades, widths, _, order = shown.edges()
     segments = np.stack([xyz[shown.ends[0][order]], xyz[shown.ends[1][order]]], axis=1)
-    axes.add_collection3d(Line3DCollection(segments, colors=shades, linewidths=widths * 0.7, alpha=0.35))
+    if len(segments):
+        axes.add_collection3d(Line3DCollection(segments, colors=shades, linewidths=widths * 0.7, alpha=0.35))
     few = len(xyz) <= 80
     axes.scatter(
         *xyz.T, s=100 if few else 14, c=shown.colours(), edgecolors="white", linewidths=0.7, depthshade=False, alpha=1.0
