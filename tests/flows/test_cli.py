@@ -234,3 +234,9 @@ def test_a_reader_that_went_away_is_no_error(monkeypatch: pytest.MonkeyPatch) ->
         cli._reported(broken)
     assert ended.value.code == 0
     assert replaced, "what is still in the buffer goes nowhere"
+
+
+def test_a_sandbox_on_a_port_in_use(call: Call, taken: int) -> None:
+    line = one_line(call("sandbox", "--exchange-port", taken))
+    assert line.startswith(f"sandbox: 127.0.0.1:{taken} cannot be opened")
+    assert "exchange_port" in line
