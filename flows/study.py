@@ -102,7 +102,9 @@ def report(source: Path, out: Path, config: Config, options: StudyOptions, say: 
         "tables": {name: table.num_rows for name, table in sorted(found.items())},
         "figures": figures,
     }
-    (out / MANIFEST).write_text(json.dumps(manifest, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    (out / MANIFEST).write_text(
+        json.dumps(manifest, indent=2, sort_keys=True, allow_nan=False) + "\n", encoding="utf-8"
+    )
     return Written(out, figures)
 
 

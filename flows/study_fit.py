@@ -30,12 +30,11 @@ from models.descriptors import (
 )
 from models.index import MarketIndex, align_index, market_index
 from models.intersections import Intersections, common_coins, intersect
-from models.moments import moments
+from models.moments import MomentsConfig, moments, prepared_returns
 from models.partial import partial_correlations
 from models.partitions import adjusted_rand
 from models.prepare import FitInput, Prepared
 from models.returns import bar_returns, by_size, screen_prices
-from models.shape import ShapeConfig, prepared_returns
 from models.view import ViewFit
 
 VIEWS = ("comovement", *PROTOTYPE_VIEWS)
@@ -63,7 +62,7 @@ class Study:
     network: ComovementFit
     """The comovement view with its map and its edges."""
     prepared: Prepared
-    """Clipped returns of the coins that the prototype views cluster."""
+    """The returns that the moments view clusters."""
     coin_ids: tuple[str, ...]
     """The n coins that every prototype view labels."""
     labels: dict[str, Int64]
@@ -92,7 +91,7 @@ class Study:
         return np.where(at >= 0, values[np.maximum(at, 0)], np.nan)
 
     def plane(self) -> Float64:
-        """Return float64[n, 2]: mean and deviation of each coin's clipped returns."""
+        """Return float64[n, 2]: mean and deviation of each coin's returns, as the moments view takes them."""
         place = {coin: i for i, coin in enumerate(self.prepared.coin_ids)}
         return moments(self.prepared.returns)[[place[coin] for coin in self.coin_ids]]
 
@@ -141,15 +140,15 @@ def fit_study(
     cells = intersect({view: labels[view] for view in PROTOTYPE_VIEWS}, coin_ids)
     say("associations")
     settings = AssociationSettings(simulations=window.descriptors.simulations, seed=config.seed)
-    shape = prototype_config("shape", config, window)
-    if not isinstance(shape, ShapeConfig):
-        raise TypeError("the settings of the shape view are those of another")
+    own = prototype_config("moments", config, window)
+    if not isinstance(own, MomentsConfig):
+        raise TypeError("the settings of the moments view are those of another")
     return Study(
         prices=prices,
         input=given,
         views=views,
         network=network,
-        prepared=prepared_returns(given, shape),
+        prepared=prepared_returns(given, own),
         coin_ids=coin_ids,
         labels=labels,
         cells=cells,

@@ -36,7 +36,7 @@ def summary(study: Study, config: Config) -> dict[str, Any]:
         "intersections": study.cells.populated,
         "possible_intersections": study.cells.possible,
         "share_of_six_largest": round(study.cells.share_of_top(6), 6),
-        "ari": {f"{a}, {b}": round(value, 6) for a, b, value in agreement(study)},
+        "ari": {f"{a}, {b}": None if np.isnan(value) else round(value, 6) for a, b, value in agreement(study)},
         "heavy_tails": int((heavy == "heavy").sum()),
     }
 
@@ -132,17 +132,23 @@ def _view_section(study: Study, view: str, pictures: list[str]) -> Section:
     rows: list[tuple[Any, ...]] = []
     values = {one.statistic: one.value for one in found.prototypes if len(one.value) == len(found.exemplars)}
     wanted = [name for name in values if name not in ("size", "share", "position")]
-    wanted = [name for name in wanted if not name.startswith(("segment", "wasserstein_variance_"))][:9]
+    wanted = [
+        name for name in wanted if not name.startswith(("segment", "wasserstein_variance_", "minimum", "maximum"))
+    ][:8]
     for number, members in clusters_by_size(study.labels[view])[:_SHOWN]:
         exemplar = found.coin_ids[found.exemplars[number]]
         own = [float(values[name][number]) for name in wanted]
         rows.append((str(number), len(members), ", ".join(largest_coins(study, members, 5)), exemplar, *own))
-    names = (name.replace("coefficient_of_variation", "CV").replace("_", " ") for name in wanted)
+    names = (
+        name.replace("coefficient_of_variation", "CV").replace("wasserstein_variance", "Var.Wass").replace("_", " ")
+        for name in wanted
+    )
     heads = ("cluster", "coins", "largest coins", "exemplar", *names)
     more = len(found.exemplars) - len(rows)
     title = f"Clusters, the largest {len(rows)} of {len(found.exemplars)}" if more > 0 else "Clusters"
     silhouette = "" if np.isnan(found.silhouette) else f" Mean silhouette {shown(found.silhouette)}."
-    intro = f"{_INTROS[view]} {len(found.exemplars)} clusters of {len(found.coin_ids):,} coins.{silhouette}"
+    clusters = f"{len(found.exemplars)} clusters" if found.converged else "The fit did not converge: no clusters"
+    intro = f"{_INTROS[view]} {clusters} of {len(found.coin_ids):,} coins.{silhouette}"
     return Section(view, f"{view.capitalize()}", intro, [*pictures, table_block(heads, rows, title)])
 
 

@@ -73,6 +73,11 @@ def percent(change: float) -> str:
     return f"{change:+.0%}" if change < 20 else f"x {change + 1:,.0f}"
 
 
+def counted(coins: int) -> str:
+    """Return a number of coins as text."""
+    return f"{coins:,} coin" if coins == 1 else f"{coins:,} coins"
+
+
 def shortened(text: str, most: int) -> str:
     """Return text that is no longer than ``most`` characters."""
     return text if len(text) <= most else text[: most - 1].rstrip("-") + "…"

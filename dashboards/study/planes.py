@@ -12,6 +12,7 @@ from matplotlib.ticker import FuncFormatter
 from scipy.spatial import ConvexHull, QhullError
 from scipy.stats import gaussian_kde
 
+from dashboards.study.charts import counted
 from dashboards.study.labels import place
 from dashboards.study.style import EDGE, FAINT, HALO, INK, SOFT, Float64, Int64, colour, figure, styled
 
@@ -59,16 +60,17 @@ def plane(
     bend = max(float(np.quantile(np.abs(features[:, 0]), 0.9)), 1e-6) if len(features) else 1.0
     points = np.column_stack([np.log10(np.maximum(features[:, 1], 1e-4)), np.arcsinh(features[:, 0] / bend)])
     groups = clusters_by_size(labels)
-    few = len(groups) <= SHOWN
+    few = 0 < len(groups) <= SHOWN
     _frame(left, points, bend)
     _frame(right, points, bend)
-    rest = np.concatenate([members for _, members in groups[SHOWN:]] or [np.empty(0, dtype=np.int64)])
+    drawn = np.concatenate([np.empty(0, dtype=np.int64), *(members for _, members in groups[:SHOWN])])
+    rest = np.setdiff1d(np.arange(len(points)), drawn)
     left.scatter(*points[rest].T, s=6, color=EDGE, alpha=0.45, linewidths=0)
     names: dict[int, str] = {}
     for rank, (number, members) in enumerate(groups[:SHOWN]):
         shade = colour(rank)
         left.scatter(
-            *points[members].T, s=9, color=shade, alpha=0.55, linewidths=0, label=f"{number}: {len(members):,} coins"
+            *points[members].T, s=9, color=shade, alpha=0.55, linewidths=0, label=f"{number}: {counted(len(members))}"
         )
         corners = members[hull(_scaled(points)[members])]
         left.fill(*points[corners].T, facecolor=shade, alpha=0.06, linewidth=0)
@@ -83,10 +85,11 @@ def plane(
     else:
         _contours(right, points, FAINT)
     _write(left, points, names)
-    left.legend(
-        loc="upper center", bbox_to_anchor=(0.5, -0.12), ncols=4, fontsize=8, labelcolor=SOFT, handletextpad=0.1,
-        markerscale=2,
-    )  # fmt: skip
+    if groups:
+        left.legend(
+            loc="upper center", bbox_to_anchor=(0.5, -0.12), ncols=4, fontsize=8, labelcolor=SOFT, handletextpad=0.1,
+            markerscale=2,
+        )  # fmt: skip
     left.set_title("Clusters, their hulls and their largest coins")
     right.set_title("Density")
     return fig
@@ -143,7 +146,7 @@ def _contours(axes: Any, points: Float64, shade: str) -> None:
         density = gaussian_kde(bulk.T)
     except np.linalg.LinAlgError:
         return
-    room = 0.25 * (high - low)
+    room = 0.5 * (high - low)
     grid_x = np.linspace(low[0] - room[0], high[0] + room[0], 60)
     grid_y = np.linspace(low[1] - room[1], high[1] + room[1], 60)
     X, Y = np.meshgrid(grid_x, grid_y)

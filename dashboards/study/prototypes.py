@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from scipy.stats import gaussian_kde
 
-from dashboards.study.charts import shortened
+from dashboards.study.charts import counted, shortened
 from dashboards.study.style import EDGE, FAINT, GRID, INK, SOFT, Float64, colour, figure, styled
 
 _DRAWN = 4_000
@@ -60,7 +60,7 @@ def prototypes(shown: Sequence[DistributionPrototype]) -> Figure:
         left.set(xlim=(-bound, bound), ylim=(0, None), yticks=[])
         left.spines["left"].set_visible(False)
         left.tick_params(labelbottom=rank == rows - 1)
-        left.set_title(f"{one.number}: {one.size:,} coins", color=colour(rank), fontsize=9.5)
+        left.set_title(f"{one.number}: {counted(one.size)}", color=colour(rank), fontsize=9.5)
         words = "   ".join(f"{name} {value:.3g}" for name, value in one.statistics[:3])
         more = "   ".join(f"{name} {value:.3g}" for name, value in one.statistics[3:])
         right.text(0, 0.92, words, fontsize=8.2, color=SOFT, va="top", transform=right.transAxes)
@@ -126,7 +126,7 @@ def medoids(shown: Sequence[MedoidSeries], quarters: Sequence[tuple[str, slice]]
         line.plot(one.returns, color=shade, linewidth=0.8)
         line.axhline(0, color=GRID, linewidth=0.8)
         line.set(ylim=(-bound, bound), xlim=(0, len(one.returns)))
-        line.set_title(f"{one.number}: {one.coin_id}, medoid of {one.size:,} coins", color=shade, fontsize=9.5)
+        line.set_title(f"{one.number}: {one.coin_id}, medoid of {counted(one.size)}", color=shade, fontsize=9.5)
         line.set_xlabel(shortened("with " + ", ".join(one.coins), 70), fontsize=7.8, color=FAINT)
         line.set_ylabel("daily return")
         grid, height = _density(known, bound)

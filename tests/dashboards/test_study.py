@@ -43,6 +43,9 @@ PICTURES = {
         np.arange(40) % 2, np.arange(40.0),
     ),
     "plane of one point": lambda: planes.plane(["a", "b"], np.zeros((2, 2)), np.array([0, 0]), np.array([1.0, np.nan])),
+    "plane without clusters": lambda: planes.plane(
+        ["a", "b", "c"], np.array([[0.0, 0.1], [0.01, 0.2], [0.02, 0.1]]), np.full(3, -1), np.ones(3)
+    ),
     "prototypes": lambda: prototypes.prototypes(
         [
             prototypes.DistributionPrototype(
