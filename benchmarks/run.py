@@ -14,7 +14,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 HERE = Path(__file__).parent
-APART = {"__init__", "run", "timing"}
+APART = {"__init__", "run", "timing", "memory"}
 PACKAGES = ("bytewax", "numpy", "numba", "pyarrow", "pandas", "scikit-learn", "scipy")
 
 
