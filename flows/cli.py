@@ -196,7 +196,7 @@ def market_map(
     """Write the market map of the window that ends at a day."""
     from flows.config import Config, load  # noqa: PLC0415
     from flows.progress import steps  # noqa: PLC0415
-    from flows.study import write_map  # noqa: PLC0415
+    from flows.study_map import write_map  # noqa: PLC0415
 
     with steps() as say:
         line = write_map(source, at.date(), out, load(config) if config is not None else Config(), top, say)

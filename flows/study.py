@@ -10,20 +10,16 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from connectors.errors import ConfigError, InputError, StateError
-from dashboards.study import maps, style
+from connectors.errors import InputError, StateError
+from dashboards.study import style
 from dashboards.study.page import figure_block, page
 from flows.config import Config, digest
-from flows.study_fit import Extras, Study, fit_study, map_of
-from flows.study_input import Coins, DailyPrices, read_coins, read_daily, read_series
+from flows.study_fit import Extras, Study, fit_study
+from flows.study_input import Coins, read_coins, read_daily, read_series
 from flows.study_page import document, summary
-from flows.study_pictures import caps, market_map, pictures
+from flows.study_pictures import pictures
 from flows.study_replication import Replication, replicate
 from flows.study_tables import tables, write
-from models.prepare import FitInput
-from models.returns import screen_prices
 
 MANIFEST = "study.json"
 TOP = 50
@@ -148,68 +144,3 @@ def _draw(study: Study, config: Config, top: int, folder: Path, say: Say) -> dic
         (folder / f"{picture.name}.svg").write_text(text, encoding="utf-8")
         blocks.setdefault(picture.section, []).append(figure_block(text, number, picture.title, picture.caption))
     return blocks
-
-
-def write_map(source: Path, at: dt.date, out: Path, config: Config, top: int, say: Say) -> str:
-    """Write the market map of the first window that ends at a day; return a line about it.
-
-    Raises
-    ------
-    ShoalError
-        With a line that says which input, time or file name cannot be used, and why.
-    """
-    kind = out.suffix.lower()
-    if kind not in (".svg", ".png", ".html"):
-        raise ConfigError("--out", "", f"{out.name!r} does not end in .svg, .png or .html", "the ending is the format")
-    say(f"reading {source.name}")
-    window = config.windows[0]
-    given = _window_at(read_daily(source), at, window.length_bars, window.minimum_presence, source)
-    say("map")
-    try:
-        found = map_of(given, config, top)
-    except ValueError as error:
-        raise InputError(str(source), f"has no market map at {at}: {error}") from None
-    if not found.coin_ids:
-        raise InputError(
-            str(source), f"has no coin for a market map at {at}", "choose another --at, or lower minimum_presence"
-        )
-    shown = market_map(found, window.comovement.covariance, caps(given.coin_ids, given.market_cap))
-    drawn = maps.flat(shown)
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        if kind == ".png":
-            out.write_bytes(style.png(drawn))
-        elif kind == ".svg":
-            out.write_text(style.svg(drawn), encoding="utf-8")
-        else:
-            out.write_text(_map_page(shown, at, window.length_bars), encoding="utf-8")
-    except OSError as error:
-        raise StateError(str(out), f"cannot be written: {error.strerror}", "choose another --out") from None
-    return f"{out}: {len(found.coin_ids)} coins in {len(found.exemplars)} shoals, {window.length_bars} days to {at}"
-
-
-def _window_at(prices: DailyPrices, at: dt.date, length: int, presence: float, source: Path) -> FitInput:
-    """Return the window of ``length`` returns that ends at a day."""
-    rows = np.flatnonzero(prices.days <= np.datetime64(at, "us"))
-    if len(rows) < 4 or prices.days[rows[-1]] < np.datetime64(at, "us"):
-        span = f"{prices.days[0].astype('M8[D]')} to {prices.days[-1].astype('M8[D]')}"
-        raise InputError(str(source), f"has no window that ends at {at}: its days are {span}", "choose another --at")
-    rows = rows[-(length + 1) :]
-    closes = prices.closes[rows]
-    kept = np.flatnonzero(screen_prices(closes).mean(axis=0) + 1e-9 >= presence)
-    caps_then = prices.market_cap[rows[-1]][kept]
-    return FitInput(tuple(prices.coin_ids[i] for i in kept.tolist()), closes[:, kept], np.nan_to_num(caps_then))
-
-
-def _map_page(shown: maps.MarketMap, at: dt.date, length: int) -> str:
-    from dashboards.study.page import Document, Section  # noqa: PLC0415
-
-    note = "Colour is the shoal; the strongest edges are red, those between shoals grey and dashed."
-    blocks = [
-        figure_block(style.svg(maps.flat(shown)), 0, "In the plane", note),
-        figure_block(style.svg(maps.solid(shown)), 1, "In space", note),
-    ]
-    section = Section("map", "Market map", f"The {len(shown.coin_ids)} largest coins by market capitalisation.", blocks)
-    shoals = len(np.unique(shown.labels[shown.labels >= 0]))
-    tiles = (("Coins", f"{len(shown.coin_ids):,}"), ("Shoals", f"{shoals:,}"), ("Days", f"{length:,}"))
-    return page(Document(f"Market map at {at}", f"{length} days to {at}", tiles, (section,), "Made by shoal map."))

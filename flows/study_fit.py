@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-import msgspec
 import numpy as np
 import numpy.typing as npt
 
@@ -19,7 +18,6 @@ from flows.views import PROTOTYPE_VIEWS, comovement_config, prototype_config
 from models import comovement
 from models.associations import COMBINATION, HEAVY_TAIL, Associations, AssociationSettings, associate, study_pairs
 from models.comovement import ComovementFit
-from models.covariance import graphical_lasso, ledoit_wolf_shrinkage, shrunk_precision
 from models.descriptors import (
     RISK_FREE_PER_DAY,
     DescriptorInput,
@@ -31,10 +29,9 @@ from models.descriptors import (
 from models.index import MarketIndex, align_index, market_index
 from models.intersections import Intersections, common_coins, intersect
 from models.moments import MomentsConfig, moments, prepared_returns
-from models.partial import partial_correlations
 from models.partitions import adjusted_rand
 from models.prepare import FitInput, Prepared
-from models.returns import bar_returns, by_size, screen_prices
+from models.returns import bar_returns, screen_prices
 from models.view import ViewFit
 
 VIEWS = ("comovement", *PROTOTYPE_VIEWS)
@@ -277,42 +274,3 @@ def agreement(study: Study) -> list[tuple[str, str, float]]:
             both = (study.labels[a] >= 0) & (study.labels[b] >= 0)
             rows.append((a, b, adjusted_rand(study.labels[a][both], study.labels[b][both]) if both.any() else np.nan))
     return rows
-
-
-def partials(found: ComovementFit, covariance: str) -> Float64:
-    """Return the partial correlations of all pairs, float64[n (n - 1) / 2], by the covariance of the fit."""
-    n = len(found.coin_ids)
-    if n < 2:
-        return np.empty(0)
-    Z = found.Z / np.sqrt(np.maximum((found.Z**2).mean(axis=0), 1e-300))
-    if covariance in ("graphical_lasso", "as_published"):
-        precision = graphical_lasso(Z, found.shrinkage).precision
-    else:
-        try:
-            precision = shrunk_precision(Z, found.shrinkage)
-        except ValueError:
-            precision = shrunk_precision(Z, ledoit_wolf_shrinkage(Z))
-    return np.asarray(partial_correlations(precision)[np.triu_indices(n, 1)], dtype=np.float64)
-
-
-def node_sizes(found: ComovementFit, covariance: str) -> Float64:
-    """Return 1 / sqrt of the precision's diagonal, float64[n], by which the tutorial draws its nodes."""
-    Z = found.Z / np.sqrt(np.maximum((found.Z**2).mean(axis=0), 1e-300))
-    if covariance in ("graphical_lasso", "as_published"):
-        precision = graphical_lasso(Z, found.shrinkage).precision
-    else:
-        precision = shrunk_precision(Z, max(found.shrinkage, ledoit_wolf_shrinkage(Z)))
-    return np.asarray(1.0 / np.sqrt(np.diagonal(precision)), dtype=np.float64)
-
-
-def largest(given: FitInput, count: int) -> FitInput:
-    """Return the largest coins of a window by market capitalisation."""
-    order = np.sort(by_size(given.coin_ids, given.market_cap)[:count])
-    ids = tuple(given.coin_ids[i] for i in order.tolist())
-    return FitInput(ids, given.closes[:, order], given.market_cap[order])
-
-
-def map_of(given: FitInput, config: Config, count: int) -> ComovementFit:
-    """Fit the comovement of the ``count`` largest coins of a window alone, as the tutorial does."""
-    sized = msgspec.structs.replace(config, universe=msgspec.structs.replace(config.universe, size=count))
-    return comovement.fit(given, comovement_config(sized, config.windows[0]))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
@@ -12,11 +12,11 @@ from matplotlib.figure import Figure
 from dashboards.study import alluvial, charts, maps, planes
 from dashboards.study import prototypes as drawings
 from flows.config import Config
-from flows.study_fit import VIEWS, Study, map_of, node_sizes, partials
+from flows.study_fit import VIEWS, Study
 from flows.study_input import Int64, Times
+from flows.study_map import caps, map_of, market_map, partials
 from flows.views import PROTOTYPE_VIEWS
-from models.comovement import EDGE_THRESHOLD, ComovementFit
-from models.returns import by_size
+from models.comovement import EDGE_THRESHOLD
 
 LARGEST: Final = 8
 """Coins that are named beside a prototype."""
@@ -115,27 +115,6 @@ def _market(study: Study, config: Config, top: int) -> Iterator[Picture]:
         "What two coins share that no third one explains; the dark bars would be edges of the tutorial.",
         lambda: charts.partial_histogram(partials(study.network, covariance), EDGE_THRESHOLD),
     )  # fmt: skip
-
-
-def caps(coin_ids: Sequence[str], market_cap: np.ndarray) -> dict[str, float]:
-    """Return the market capitalisation by coin."""
-    return dict(zip(coin_ids, np.nan_to_num(market_cap).tolist(), strict=True))
-
-
-def market_map(found: ComovementFit, covariance: str, market_cap: dict[str, float]) -> maps.MarketMap:
-    """Return the map of a fit, its coins by market capitalisation, largest first."""
-    order = by_size(found.coin_ids, np.array([market_cap[coin] for coin in found.coin_ids]))
-    rank = np.empty(len(order), dtype=np.int64)
-    rank[order] = np.arange(len(order))
-    a, b, strength = found.edges
-    return maps.MarketMap(
-        coin_ids=[found.coin_ids[i] for i in order.tolist()],
-        positions=found.embedding[order],
-        labels=found.labels[order],
-        sizes=node_sizes(found, covariance)[order],
-        ends=(rank[a], rank[b]),
-        strength=strength,
-    )
 
 
 def largest_coins(study: Study, members: Int64, count: int = LARGEST) -> list[str]:

@@ -19,9 +19,10 @@ from typer.testing import CliRunner
 from connectors.errors import ConfigError, InputError, StateError
 from flows.cli import app
 from flows.config import Config, parse
-from flows.study import StudyOptions, report, write_map
+from flows.study import StudyOptions, report
 from flows.study_fit import Extras, agreement, fit_study
 from flows.study_input import DailyPrices, read_coins, read_daily, read_series
+from flows.study_map import write_map
 from flows.study_pictures import quarters
 from flows.study_replication import replicate
 from flows.study_screen import Conditions, lines, screened
