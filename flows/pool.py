@@ -13,10 +13,12 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from typing import Any, Final, Generic, TypeVar
 
 from connectors.clock import Stopwatch
+from connectors.errors import ServiceError
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
@@ -84,6 +86,16 @@ class Pool:
                 self._executor = None
 
 
+def _result_of(future: Future[tuple[Result, float]]) -> tuple[Result, float]:
+    """Wait for a result; a child that ended without one (killed, or out of memory) is a fault of this machine."""
+    try:
+        return future.result()
+    except BrokenProcessPool:
+        raise ServiceError(
+            "pool", "a process for fits ended before its time", "is there memory enough? start again: nothing is lost"
+        ) from None
+
+
 @dataclass(slots=True)
 class _Entry(Generic[Job]):
     job: Job
@@ -136,7 +148,7 @@ class InOrder(Generic[Job, Result]):
 
     def _take(self) -> tuple[Job, Result, float]:
         entry = self._queue.popleft()
-        result, seconds = entry.future.result()
+        result, seconds = _result_of(entry.future)
         return entry.job, result, seconds
 
 
@@ -199,7 +211,7 @@ class Chained(Generic[Job, Result]):
         running = self._running
         if running is None:
             raise RuntimeError("no job to wait for")
-        result, seconds = running.result()
+        result, seconds = _result_of(running)
         self._running = None
         job = self._queue.popleft()
         self.state = self._state_of(result)

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flows.pool import THREAD_VARIABLES, InOrder, Pool, one_thread_each
+from connectors.errors import ServiceError
+from flows.pool import THREAD_VARIABLES, Chained, InOrder, Pool, one_thread_each
 from tests.flows.driver import HeldPool, InlinePool
 
 
@@ -91,6 +92,37 @@ def test_a_pool_works_in_other_processes_and_closes() -> None:
     finally:
         pool.close()
     pool.close()
+
+
+def end_at_once(_job: int) -> int:
+    os._exit(9)
+
+
+def test_a_child_that_dies_is_one_clear_line() -> None:
+    pool = Pool(1)
+    try:
+        jobs: InOrder[int, int] = InOrder(pool, end_at_once, 2)
+        jobs.put(1)
+        with pytest.raises(ServiceError, match="a process for fits ended before its time"):
+            jobs.drain()
+    finally:
+        pool.close()
+
+
+def test_jobs_that_go_on_from_each_other_run_one_by_one_with_the_state_of_the_one_before() -> None:
+    def count(job: tuple[int, bytes | None]) -> tuple[int, bytes]:
+        number, state = job
+        return number, (state or b"") + bytes([number])
+
+    chain: Chained[int, tuple[int, bytes]] = Chained(cast(Pool, InlinePool()), count, 2, lambda result: result[1])
+    done = [entry for number in (1, 2, 3) for entry in chain.put(number)] + chain.drain()
+    assert [job for job, _, _ in done] == [1, 2, 3]
+    assert [state for _, (_, state), _ in done] == [b"\x01", b"\x01\x02", b"\x01\x02\x03"]
+    resumed: Chained[int, tuple[int, bytes]] = Chained(
+        cast(Pool, InlinePool()), count, 2, lambda result: result[1], chain.state, [4]
+    )
+    assert resumed.pending == [4]
+    assert [state for _, (_, state), _ in resumed.drain()] == [b"\x01\x02\x03\x04"]
 
 
 def test_one_thread_unless_the_user_says_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
