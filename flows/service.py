@@ -71,7 +71,7 @@ def run(config_path: Path | None, options: RunOptions, announce: Callable[[str],
     with ExitStack() as stack:
         lock = FolderLock(options.state)
         stack.callback(lock.release)
-        _settle_state(options, settings)
+        _settle_state(options, settings, sandboxed=sandboxed)
         board = _board_of(options.state)
         server = Server(board, CollectorRegistry(), options.host, options.port)
         host, port = server.start()
@@ -185,10 +185,15 @@ def _with_sandbox(config: Config, state: Path, stack: ExitStack, announce: Calla
     return msgspec.structs.replace(config, feeds=Feeds(exchanges=(exchange,), nodes=(node,)))
 
 
-def _settle_state(options: RunOptions, settings: str) -> None:
+def _settle_state(options: RunOptions, settings: str, *, sandboxed: bool) -> None:
     """Check that the state folder belongs to this configuration and version, or set the old state aside."""
     note = options.state / "state.json"
-    wanted = {"version": _STATE_VERSION, "configuration": settings, "branch": options.branch}
+    wanted = {
+        "version": _STATE_VERSION,
+        "configuration": settings,
+        "branch": options.branch,
+        "market": "sandbox" if sandboxed else "configured",
+    }
     if note.exists():
         if options.fresh:
             _set_aside(options.state)
