@@ -225,12 +225,13 @@ class Exchange(_Section, frozen=True):
 
 
 class Node(_Section, frozen=True):
-    """A live chain node."""
+    """A live chain node; of the past it is asked for two windows at the first start, ``history_hours`` at most."""
 
     chain: Literal["ethereum"] = "ethereum"
     websocket_url: WebsocketUrl = "ws://127.0.0.1:8546"
     confirmations_final: Positive = 64
     head_silence_seconds: Amount = 36.0
+    history_hours: Amount = 24.0
 
 
 class Feeds(_Section, frozen=True):

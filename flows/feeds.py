@@ -13,7 +13,7 @@ from connectors.exchanges.klines import KlinesConfig
 from connectors.feed import CoreConfig, LiveFeed, meta_of
 from connectors.session import Session, SessionConfig
 from dashboards.board import Board
-from flows.config import Chain, Config, Exchange, Node, interval_us
+from flows.config import HOUR_US, Chain, Config, Exchange, Node, interval_us
 from flows.monitor import Inputs
 from flows.readers import LiveInput
 from flows.sources import Opener, Position, Reader
@@ -77,7 +77,7 @@ def _node(config: Config, node: Node) -> Feed:
     core = EthereumConfig(
         feed=node.chain,
         chain=node.chain,
-        history_us=2 * config.behaviour.window_us,
+        history_us=min(2 * config.behaviour.window_us, round(node.history_hours * HOUR_US)),
         confirmations_final=node.confirmations_final,
         head_silence_us=round(node.head_silence_seconds * 1e6),
     )

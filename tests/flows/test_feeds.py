@@ -55,10 +55,11 @@ def test_an_exchange_fetches_the_longest_window_of_each_interval() -> None:
     assert feed.session.websocket_url == "wss://data-stream.binance.vision/stream"
 
 
-def test_a_node_fetches_two_windows_of_blocks() -> None:
-    feed = feeds_of(Config(behaviour=Behaviour(window_days=2), feeds=BOTH), "chain")[0]
+@pytest.mark.parametrize(("window_days", "hours"), [(0.25, 12), (2, 24)])
+def test_a_node_is_asked_for_two_windows_of_blocks_but_a_day_at_most(window_days: float, hours: int) -> None:
+    feed = feeds_of(Config(behaviour=Behaviour(window_days=window_days), feeds=BOTH), "chain")[0]
     assert isinstance(feed.core, EthereumConfig)
-    assert feed.core.history_us == 4 * 86_400_000_000
+    assert feed.core.history_us == hours * 3_600_000_000
     assert (feed.core.head_silence_us, feed.core.confirmations_final) == (7_500_000, 3)
 
 
