@@ -13,12 +13,11 @@ import numpy as np
 from bytewax.operators import StatefulBatchLogic
 from typing_extensions import override
 
-from connectors.clock import in_seconds
 from connectors.tables import BEHAVIOURS
 from flows.config import Behaviour, Chain
-from flows.fits import POLL_SECONDS
 from flows.items import Boundary, Int64, ShardItem, ShardLabels, ShardReady, Timed, Trained
 from flows.ledger import bucket_us
+from flows.looks import Looks
 from flows.pool import InOrder, Pool
 from flows.results import Rows, make_rows
 from models.addresses import SHARDS
@@ -116,15 +115,15 @@ class TrainLogic(StatefulBatchLogic[ShardReady, Timed, bytes]):
     def __init__(
         self, pool: Pool, config: Behaviour, chain: Chain, seed: int, most: int, live: bool, state: bytes | None
     ) -> None:
-        self._config, self._seed, self._live = config, seed, live
+        self._config, self._seed = config, seed
         self._behaviour = BehaviourConfig(chain=chain, feature_set=config.feature_set, seed=seed)
         self._waiting: list[ShardReady] = []
         jobs: list[TrainJob] = []
         if state is not None:
             self._waiting, jobs = pickle.loads(state)  # noqa: S301 our own snapshot
         self._jobs: InOrder[TrainJob, Trained] = InOrder(pool, run_training, most, jobs)
-        self._due: dt.datetime | None = None
-        self._schedule()
+        self._looks = Looks(live)
+        self._looks.plan(pending=bool(self._jobs.pending))
 
     @override
     def on_batch(self, values: list[ShardReady]) -> tuple[Iterable[Timed], bool]:
@@ -134,14 +133,13 @@ class TrainLogic(StatefulBatchLogic[ShardReady, Timed, bytes]):
             job = TrainJob(shards[0].boundary, shards, self._behaviour, self._config.minimum_entities, self._seed)
             done += self._jobs.put(job)
         done += self._jobs.ready()
-        self._schedule()
+        self._looks.plan(pending=bool(self._jobs.pending))
         return [Timed(trained, seconds) for _, trained, seconds in done], self.RETAIN
 
     @override
     def on_notify(self) -> tuple[Iterable[Timed], bool]:
-        self._due = None
         done = self._jobs.ready()
-        self._schedule()
+        self._looks.again(pending=bool(self._jobs.pending))
         return [Timed(trained, seconds) for _, trained, seconds in done], self.RETAIN
 
     @override
@@ -150,17 +148,11 @@ class TrainLogic(StatefulBatchLogic[ShardReady, Timed, bytes]):
 
     @override
     def notify_at(self) -> dt.datetime | None:
-        return self._due
+        return self._looks.due
 
     @override
     def snapshot(self) -> bytes:
         return pickle.dumps((list(self._waiting), self._jobs.pending))
-
-    def _schedule(self) -> None:
-        if not self._live or not self._jobs.pending:
-            self._due = None
-        elif self._due is None:
-            self._due = in_seconds(POLL_SECONDS)
 
 
 def _complete(waiting: list[ShardReady]) -> Iterator[tuple[ShardReady, ...]]:

@@ -12,11 +12,10 @@ import numpy as np
 from bytewax.operators import StatefulBatchLogic
 from typing_extensions import override
 
-from connectors.clock import in_seconds
 from flows.combine import common_labels
 from flows.config import Window
-from flows.fits import POLL_SECONDS
 from flows.items import Float64, PanelReady, ViewLabels
+from flows.looks import Looks
 from flows.pool import InOrder, Pool
 from flows.results import Rows, make_rows
 from flows.views import PROTOTYPE_VIEWS
@@ -107,7 +106,7 @@ class DescribeLogic(StatefulBatchLogic[Part, Rows, bytes]):
     """Waits for a panel and all its views; describes every ``descriptors.every_fits``-th, the first included."""
 
     def __init__(self, pool: Pool, window: Window, seed: int, most: int, live: bool, state: bytes | None) -> None:
-        self._window, self._seed, self._live = window, seed, live
+        self._window, self._seed = window, seed
         self._panels: dict[int, PanelReady] = {}
         self._labels: dict[int, dict[str, ViewLabels]] = {}
         self._seen = 0
@@ -115,8 +114,8 @@ class DescribeLogic(StatefulBatchLogic[Part, Rows, bytes]):
         if state is not None:
             self._panels, self._labels, self._seen, pending = pickle.loads(state)  # noqa: S301 our own snapshot
         self._jobs: InOrder[DescribeJob, Described] = InOrder(pool, run_description, most, pending)
-        self._due: dt.datetime | None = None
-        self._schedule()
+        self._looks = Looks(live)
+        self._looks.plan(pending=bool(self._jobs.pending))
 
     @override
     def on_batch(self, values: list[Part]) -> tuple[Iterable[Rows], bool]:
@@ -126,14 +125,13 @@ class DescribeLogic(StatefulBatchLogic[Part, Rows, bytes]):
             else:
                 self._labels.setdefault(value.as_of_us, {})[value.view] = value
         done = [entry for job in self._complete() for entry in self._jobs.put(job)] + self._jobs.ready()
-        self._schedule()
+        self._looks.plan(pending=bool(self._jobs.pending))
         return [rows for job, found, seconds in done for rows in self._rows(job, found, seconds)], self.RETAIN
 
     @override
     def on_notify(self) -> tuple[Iterable[Rows], bool]:
-        self._due = None
         done = self._jobs.ready()
-        self._schedule()
+        self._looks.again(pending=bool(self._jobs.pending))
         return [rows for job, found, seconds in done for rows in self._rows(job, found, seconds)], self.RETAIN
 
     @override
@@ -143,7 +141,7 @@ class DescribeLogic(StatefulBatchLogic[Part, Rows, bytes]):
 
     @override
     def notify_at(self) -> dt.datetime | None:
-        return self._due
+        return self._looks.due
 
     @override
     def snapshot(self) -> bytes:
@@ -169,9 +167,3 @@ class DescribeLogic(StatefulBatchLogic[Part, Rows, bytes]):
         yield make_rows("timings", {**at, "job": "describe", "view": "", "seconds": seconds})
         yield make_rows("descriptors", {**at, **found.descriptors})
         yield make_rows("associations", {**at, **found.associations})
-
-    def _schedule(self) -> None:
-        if not self._live or not self._jobs.pending:
-            self._due = None
-        elif self._due is None:
-            self._due = in_seconds(POLL_SECONDS)

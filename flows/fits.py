@@ -9,12 +9,10 @@ from collections.abc import Callable, Iterable
 from bytewax.operators import StatefulBatchLogic
 from typing_extensions import override
 
-from connectors.clock import in_seconds
 from flows.items import PanelReady
+from flows.looks import Looks
 from flows.pool import Chained, InOrder, Pool
 from flows.views import FitResult, Fitted
-
-POLL_SECONDS = 0.05
 
 
 class FitLogic(StatefulBatchLogic[PanelReady, Fitted, bytes]):
@@ -32,9 +30,8 @@ class FitLogic(StatefulBatchLogic[PanelReady, Fitted, bytes]):
 
     def _begin(self, jobs: InOrder[PanelReady, FitResult] | Chained[PanelReady, FitResult], live: bool) -> None:
         self._jobs = jobs
-        self._live = live
-        self._due: dt.datetime | None = None
-        self._schedule()
+        self._looks = Looks(live)
+        self._looks.plan(pending=bool(self._jobs.pending))
 
     @override
     def on_batch(self, values: list[PanelReady]) -> tuple[Iterable[Fitted], bool]:
@@ -42,14 +39,13 @@ class FitLogic(StatefulBatchLogic[PanelReady, Fitted, bytes]):
         for panel in values:
             done += self._jobs.put(panel)
         done += self._jobs.ready()
-        self._schedule()
+        self._looks.plan(pending=bool(self._jobs.pending))
         return [Fitted(*entry) for entry in done], self.RETAIN
 
     @override
     def on_notify(self) -> tuple[Iterable[Fitted], bool]:
-        self._due = None
         done = self._jobs.ready()
-        self._schedule()
+        self._looks.again(pending=bool(self._jobs.pending))
         return [Fitted(*entry) for entry in done], self.RETAIN
 
     @override
@@ -58,18 +54,11 @@ class FitLogic(StatefulBatchLogic[PanelReady, Fitted, bytes]):
 
     @override
     def notify_at(self) -> dt.datetime | None:
-        return self._due
+        return self._looks.due
 
     @override
     def snapshot(self) -> bytes:
         return pickle.dumps(self._jobs.pending)
-
-    def _schedule(self) -> None:
-        """Fix the time of the next look once; a time that moves with every batch would never come."""
-        if not self._live or not self._jobs.pending:
-            self._due = None
-        elif self._due is None:
-            self._due = in_seconds(POLL_SECONDS)
 
 
 class WarmFitLogic(FitLogic):

@@ -9,8 +9,9 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flows.fits import POLL_SECONDS, FitLogic, WarmFitLogic
+from flows.fits import FitLogic, WarmFitLogic
 from flows.items import PanelReady
+from flows.looks import POLL_SECONDS
 from flows.pool import Pool
 from flows.views import FitResult, Fitted
 from tests.flows.driver import HeldPool, InlinePool, drive, plain
